@@ -1,0 +1,1 @@
+"""Sub-commands of `python -m inceptionnext_jax`, one small file each."""

@@ -1,0 +1,18 @@
+"""Errors that a user can mend, and spelling suggestions."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake of the user's: bad config, flag, path, file or checkpoint.
+
+    The message is one sentence: what was got, what was expected, what to do. Command lines print
+    it as `error: …` without a traceback and exit with code 2.
+    """
+
+
+def suggestion(name: str, choices: Iterable[str]) -> str:
+    """Returns "; did you mean a, b?" for the nearest choices, or "" when none is near."""
+    near = difflib.get_close_matches(name, list(choices), n=3, cutoff=0.5)
+    return f"; did you mean {', '.join(near)}?" if near else ""

@@ -1,0 +1,1 @@
+"""Hot kernels, and the choice of which one to use where."""
