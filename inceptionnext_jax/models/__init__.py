@@ -1,0 +1,12 @@
+"""The networks. Importing this package fills the registry."""
+
+from inceptionnext_jax.models import inceptionnext as _inceptionnext  # noqa: F401
+from inceptionnext_jax.models.registry import (
+    ModelInfo,
+    create_model,
+    list_models,
+    model_info,
+    register_model,
+)
+
+__all__ = ["ModelInfo", "create_model", "list_models", "model_info", "register_model"]

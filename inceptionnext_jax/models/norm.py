@@ -1,0 +1,86 @@
+"""Batch normalisation with PyTorch's constants and with statistics over groups of images.
+
+The paper's networks were trained with statistics of 128 images, the share of one GPU in one
+accumulation step of a batch of 4,096. Groups keep that number a matter of the model, not of the
+machine; and as they are a plain reshape of the batch axis, no device waits for another.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+from jax.typing import DTypeLike
+
+from inceptionnext_jax.errors import UserError
+
+
+class BatchNorm(nn.Module):
+    """Normalises channels over groups of images (training) or by running statistics.
+
+    Parameters `scale`, `bias` [C]; `batch_stats` `mean`, `var` [C]; all at least float32.
+    The running variance is unbiased, as in PyTorch, where Flax's own layer keeps the biased one.
+
+    Attributes:
+      group_size: Images per group; 0 means the whole batch, and so does more than the batch.
+      momentum: Weight of the old running value.
+      epsilon: Added to the variance.
+      dtype: Of the result.
+    """
+
+    group_size: int = 0
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Normalises x: [N, H, W, C]; returns the same shape in `dtype`.
+
+        Raises:
+          UserError: In training, N is no multiple of the group.
+        """
+        N, H, W, C = x.shape
+        wide = jnp.promote_types(jnp.float32, self.dtype)
+        scale = self.param("scale", nn.initializers.ones, (C,), wide)
+        bias = self.param("bias", nn.initializers.zeros, (C,), wide)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (C,), wide)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (C,), wide)
+        if not train:
+            mean, var = running_mean.value, running_var.value
+            return self._normalise(x.astype(wide), mean, var, scale, bias)
+
+        n = group_length(N, self.group_size)
+        groups = x.astype(wide).reshape(N // n, n, H, W, C)
+        # Two passes: E[x²] - E[x]² cancels when the mean is large.
+        mean = groups.mean((1, 2, 3), keepdims=True)
+        var = jnp.square(groups - mean).mean((1, 2, 3), keepdims=True)
+        if not self.is_initializing():
+            count = n * H * W
+            unbiased = var * (count / max(count - 1, 1))
+            self._move(running_mean, mean)
+            self._move(running_var, unbiased)
+        return self._normalise(groups, mean, var, scale, bias).reshape(x.shape)
+
+    def _normalise(self, x, mean, var, scale, bias) -> jax.Array:
+        y = (x - mean) * (scale * lax.rsqrt(var + self.epsilon)) + bias
+        return y.astype(self.dtype)
+
+    def _move(self, running: nn.Variable, per_group: jax.Array) -> None:
+        new = per_group.mean((0, 1, 2, 3))
+        running.value = self.momentum * running.value + (1 - self.momentum) * new
+
+
+def group_length(batch: int, group_size: int) -> int:
+    """Returns how many images share statistics in a batch of `batch` images.
+
+    Raises:
+      UserError: `batch` is larger than the group and no multiple of it.
+    """
+    length = min(group_size or batch, batch)
+    if batch % length:
+        below = batch // length * length
+        raise UserError(
+            f"a batch of {batch} images does not divide into BatchNorm groups of {length} "
+            f"(bn_group_size); use a batch of {below} or {below + length}"
+        )
+    return length

@@ -1,0 +1,169 @@
+"""Models by name: what there is, how to make one, and what is published about it."""
+
+import dataclasses
+import fnmatch
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from inceptionnext_jax.errors import UserError, suggestion
+from inceptionnext_jax.ops.depthwise import resolve_impl
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What is published about a model and its weights.
+
+    Attributes:
+      name: As in `create_model`.
+      input_size: Pixels, height and width, that the published numbers hold for.
+      crop_pct: Evaluation resizes the short side to floor(input_size / crop_pct) before the crop.
+      interpolation: Of that resize.
+      mean: Per channel, on a scale of 0 to 1.
+      std: Likewise.
+      params: Number of parameters with 1,000 classes.
+      macs: Multiply-accumulates of convolutions and linear layers for one image of `input_size`.
+      top1: Reported accuracy on ImageNet-1K, a fraction; not measured here. None if there is none.
+      top1_source: Who reports it.
+      weights_url: The authors' file.
+      hub_id: The Hugging Face repository.
+      licence: Of the weights.
+    """
+
+    name: str
+    input_size: int
+    params: int
+    macs: int
+    crop_pct: float = 0.875
+    interpolation: str = "bicubic"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    top1: float | None = None
+    top1_source: str = ""
+    weights_url: str = ""
+    hub_id: str = ""
+    licence: str = ""
+
+
+# The options of every model and their defaults; a factory is called with all of them.
+OPTIONS: Mapping[str, Any] = {
+    "num_classes": 1000,
+    "drop_path_rate": 0.0,
+    "dropout_rate": 0.0,
+    "bn_group_size": 0,
+    "remat": False,
+    "scan": False,
+    "depthwise_impl": "auto",
+    "stage_depths": None,
+    "dtype": jnp.float32,
+}
+DTYPES = ("float32", "bfloat16", "float64")
+
+_MODELS: dict[str, tuple[ModelInfo, Callable[..., nn.Module]]] = {}
+
+
+def register_model(info: ModelInfo, factory: Callable[..., nn.Module]) -> None:
+    """Adds a model to the table.
+
+    Args:
+      info: With a name that is not taken.
+      factory: Called with every option of `OPTIONS`, checked; `stage_depths` is None for the
+        model's own.
+    """
+    if info.name in _MODELS:
+        raise ValueError(f"model {info.name!r} is registered twice")
+    _MODELS[info.name] = (info, factory)
+
+
+def create_model(name: str, **options: Any) -> nn.Module:
+    """Makes a Linen module: `init(key, x)`, `apply(variables, x, train=False)`.
+
+    Args:
+      name: One of `list_models()`.
+      **options: Of `OPTIONS`, which are those of the config's `model` section, and `stage_depths`
+        for a shallower or deeper net of the same kind (None: the model's own) and `dtype` for the
+        computation (`DTYPES`, or the JAX types of these names).
+
+    Raises:
+      UserError: A name, option or value is not allowed.
+    """
+    _, factory = _entry(name)
+    for option in options:
+        if option not in OPTIONS:
+            raise UserError(
+                f"model option {option!r} is unknown, expected one of {', '.join(sorted(OPTIONS))}"
+                f"{suggestion(option, OPTIONS)}"
+            )
+    return factory(**_checked({**OPTIONS, **options}))
+
+
+def list_models(pattern: str | None = None) -> list[str]:
+    """Returns the sorted names, all or those that match a glob such as "inceptionnext*"."""
+    return sorted(name for name in _MODELS if fnmatch.fnmatchcase(name, pattern or "*"))
+
+
+def model_info(name: str) -> ModelInfo:
+    """Returns what is published about a model; raises UserError for an unknown name."""
+    return _entry(name)[0]
+
+
+def _entry(name: str) -> tuple[ModelInfo, Callable[..., nn.Module]]:
+    if name not in _MODELS:
+        near = suggestion(str(name), _MODELS)
+        raise UserError(f"model {name!r} is unknown{near or '; see list_models()'}")
+    return _MODELS[name]
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options in their final types, or raises UserError for the first bad value."""
+    _require(options, "num_classes", _is_integer(options["num_classes"], 1), "an integer ≥ 1")
+    _require(options, "bn_group_size", _is_integer(options["bn_group_size"], 0), "an integer ≥ 0")
+    for name in ("drop_path_rate", "dropout_rate"):
+        _require(options, name, _is_rate(options[name]), "a number in [0, 1)")
+    for name in ("remat", "scan"):
+        _require(options, name, isinstance(options[name], bool), "True or False")
+    resolve_impl(options["depthwise_impl"])
+    depths = options["stage_depths"]
+    if depths is not None:
+        listed = isinstance(depths, Sequence) and len(depths) == 4
+        valid = listed and all(_is_integer(depth, 1) for depth in depths)
+        _require(options, "stage_depths", valid, "four integers ≥ 1, or None")
+        depths = tuple(depths)
+    return {**options, "stage_depths": depths, "dtype": _checked_dtype(options["dtype"])}
+
+
+def _checked_dtype(dtype: Any) -> jnp.dtype:
+    try:
+        name = jnp.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in DTYPES:
+        near = suggestion(name, DTYPES)
+        raise UserError(f"model dtype is {name!r}, expected one of {', '.join(DTYPES)}{near}")
+    if name == "float64" and jax.dtypes.canonicalize_dtype(jnp.float64) != jnp.float64:
+        raise UserError(
+            "model dtype is float64 but JAX has it switched off; "
+            'call jax.config.update("jax_enable_x64", True) first, or use float32'
+        )
+    return jnp.dtype(name)
+
+
+def _require(options: dict[str, Any], name: str, holds: bool, expected: str) -> None:
+    if not holds:
+        raise UserError(f"model option {name}={options[name]!r} is not allowed, give {expected}")
+
+
+def _is_integer(value: Any, minimum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+
+def _is_rate(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and 0 <= value < 1

@@ -1,0 +1,130 @@
+"""Depthwise convolution and the split-channel mixer of InceptionNeXt (the paper's method section).
+
+Every implementation takes the same parameters and gives the same result, so that a model never
+knows which one runs. `auto` picks by the backend: XLA's grouped convolution is an order of
+magnitude slower than shifted multiply-adds on a CPU, while accelerators have kernels for it.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from inceptionnext_jax.errors import UserError, suggestion
+
+Implementation = Callable[[jax.Array, jax.Array, tuple[int, int]], jax.Array]
+
+# The convolved branches in the order of their channels, after the untouched ones.
+BRANCHES = ("dwconv_hw", "dwconv_w", "dwconv_h")
+
+
+def depthwise_conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    dilation: tuple[int, int] = (1, 1),
+    impl: str = "auto",
+) -> jax.Array:
+    """Convolves each channel with its own kernel; stride 1, size kept.
+
+    The padding is zeros, dilation × (k - 1) / 2 on both sides, as PyTorch users write it.
+
+    Args:
+      x: [B, H, W, C] floats.
+      kernel: [kh, kw, 1, C], kh and kw odd, of x's dtype.
+      bias: [C] or None.
+      dilation: Steps between the taps along H and W.
+      impl: A name in `IMPLEMENTATIONS`, or "auto".
+
+    Returns:
+      [B, H, W, C] of x's dtype.
+
+    Raises:
+      UserError: `impl` is unknown, or the kernel has an even size.
+    """
+    kh, kw = kernel.shape[:2]
+    if kh % 2 == 0 or kw % 2 == 0:
+        raise UserError(f"depthwise kernel is {kh}×{kw}, expected odd sizes; use k ± 1")
+    y = IMPLEMENTATIONS[resolve_impl(impl)](x, kernel, dilation)
+    return y if bias is None else y + bias
+
+
+def inception_mixer(
+    x: jax.Array,
+    params: Mapping[str, Mapping[str, jax.Array]],
+    dilation: int = 1,
+    impl: str = "auto",
+) -> jax.Array:
+    """The token mixer of InceptionNeXt: identity, square, horizontal and vertical band.
+
+    Channels are split into as many as are left over | hw | w | h; the first part passes untouched,
+    the others get their depthwise convolution, and the parts are joined in the same order.
+
+    Args:
+      x: [B, H, W, C] floats.
+      params: For each of `BRANCHES` {"kernel": [kh, kw, 1, g], "bias": [g]}.
+      dilation: Steps between taps along both axes.
+      impl: As in `depthwise_conv`.
+
+    Returns:
+      [B, H, W, C] of x's dtype.
+    """
+    start = x.shape[-1] - sum(params[name]["kernel"].shape[-1] for name in BRANCHES)
+    parts = [x[..., :start]]
+    for name in BRANCHES:
+        kernel, bias = params[name]["kernel"], params[name]["bias"]
+        stop = start + kernel.shape[-1]
+        parts.append(depthwise_conv(x[..., start:stop], kernel, bias, (dilation, dilation), impl))
+        start = stop
+    return jnp.concatenate(parts, axis=-1)
+
+
+def resolve_impl(impl: str) -> str:
+    """Returns the implementation that `impl` stands for on this backend; refuses unknown names."""
+    if impl == "auto":
+        return "shift" if jax.default_backend() == "cpu" else "conv"
+    if impl not in IMPLEMENTATIONS:
+        choices = ["auto", *sorted(IMPLEMENTATIONS)]
+        raise UserError(
+            f"depthwise_impl={impl!r} is unknown, expected one of {', '.join(choices)}"
+            f"{suggestion(str(impl), choices)}"
+        )
+    return impl
+
+
+def _padding(kernel: jax.Array, dilation: tuple[int, int]) -> list[tuple[int, int]]:
+    halves = [d * (k - 1) // 2 for k, d in zip(kernel.shape[:2], dilation, strict=True)]
+    return [(half, half) for half in halves]
+
+
+def _conv(x: jax.Array, kernel: jax.Array, dilation: tuple[int, int]) -> jax.Array:
+    """XLA's convolution with one group per channel."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1, 1),
+        padding=_padding(kernel, dilation),
+        rhs_dilation=dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+    )
+
+
+def _shift(x: jax.Array, kernel: jax.Array, dilation: tuple[int, int]) -> jax.Array:
+    """Sums shifted views of the padded input, each times its tap: one fused loop on a CPU."""
+    _, H, W, _ = x.shape
+    kh, kw = kernel.shape[:2]
+    # A sum of many products needs more than bfloat16; convolutions accumulate in float32 as well.
+    wide = jnp.promote_types(jnp.float32, x.dtype)
+    padded = jnp.pad(x, ((0, 0), *_padding(kernel, dilation), (0, 0))).astype(wide)
+    taps = kernel.astype(wide)
+    total = jnp.zeros(x.shape, wide)
+    for i in range(kh):
+        for j in range(kw):
+            top, left = i * dilation[0], j * dilation[1]
+            total += padded[:, top : top + H, left : left + W] * taps[i, j, 0]
+    return total.astype(x.dtype)
+
+
+IMPLEMENTATIONS: dict[str, Implementation] = {"conv": _conv, "shift": _shift}
