@@ -1,0 +1,61 @@
+"""Data sets by name."""
+
+from dataclasses import replace
+
+from inceptionnext_jax.data import digits, synthetic
+from inceptionnext_jax.data.dataset import Dataset
+from inceptionnext_jax.data.folder import open_folder
+from inceptionnext_jax.errors import UserError
+
+# (train, eval, classes), as published, so that a run can be planned before the data are there.
+_KNOWN_SIZES = {
+    "digits": (digits.NUM_TRAIN, digits.NUM_EVAL, digits.NUM_CLASSES),
+    "synthetic": (synthetic.NUM_TRAIN, synthetic.NUM_EVAL, synthetic.NUM_CLASSES),
+    "imagenet2012": (1_281_167, 50_000, 1000),
+    "cifar10": (50_000, 10_000, 10),
+    "cifar100": (50_000, 10_000, 100),
+}
+
+
+def known_sizes(name: str) -> tuple[int, int, int] | None:
+    """Returns (num_train, num_eval, num_classes) of a well-known data set, else None."""
+    return _KNOWN_SIZES.get(name)
+
+
+def open_dataset(
+    name: str,
+    dir: str | None = None,
+    *,
+    train_split: str = "train",
+    eval_split: str = "validation",
+    image_size: int = 224,
+    num_classes: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Opens a data set; reads indices and file names, no images.
+
+    name: digits, synthetic, folder, or the name of a prepared TFDS data set (imagenet2012,
+        cifar10, imagenet_resized/64x64, ...).
+    dir: the folder's path, or TFDS's data_dir (default: TFDS_DATA_DIR or ~/tensorflow_datasets).
+    train_split, eval_split: folder names, or TFDS splits such as train[:90%].
+    image_size, seed: of synthetic images only.
+    num_classes: how many classes synthetic images have; for other data, how many the model has,
+        which may be more than the data have but not fewer.
+    Raises UserError when the data are not there or are not what they should be.
+    """
+    if name == "synthetic":
+        return synthetic.open_synthetic(image_size=image_size, num_classes=num_classes, seed=seed)
+    if name == "digits":
+        dataset = digits.open_digits()
+    elif name == "folder":
+        dataset = open_folder(dir, train_split=train_split, eval_split=eval_split)
+    else:
+        from inceptionnext_jax.data.tfds_data import open_tfds
+
+        dataset = open_tfds(name, dir, train_split=train_split, eval_split=eval_split)
+    if num_classes is not None and num_classes < dataset.num_classes:
+        raise UserError(
+            f"model.num_classes={num_classes}, but data set {dataset.name} has "
+            f"{dataset.num_classes} classes; set model.num_classes={dataset.num_classes} or more"
+        )
+    return replace(dataset, name=name)

@@ -1,0 +1,134 @@
+"""From a decoded image to [S, S, 3]: random-resized crop for training, centre crop for evaluation.
+
+Resampling is Pillow's, which is antialiased and is what the published accuracies were made with.
+Cropping an array view before handing it to Pillow was the fastest of the exact ways tried (whole
+image with `box=`, which also differs at the borders; 4-channel buffers without a copy).
+"""
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from inceptionnext_jax.data.decode import decode_pil, decode_rgb
+from inceptionnext_jax.errors import UserError, suggestion
+
+TRIES = 10
+NUM_UNIFORMS = 2 + 4 * TRIES  # flip, interpolation, then four numbers a try
+
+_RESAMPLING = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+}
+Box = tuple[int, int, int, int]  # top, left, height, width in pixels
+
+
+def check_interpolation(name: str, *, allow_random: bool) -> None:
+    """Raises UserError for a name that is no interpolation."""
+    choices = [*_RESAMPLING, *(["random"] if allow_random else [])]
+    if name not in choices:
+        raise UserError(
+            f"interpolation {name!r} is not one of {', '.join(choices)}{suggestion(name, choices)}"
+        )
+
+
+def random_box(
+    uniforms: np.ndarray,
+    height: int,
+    width: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> Box:
+    """Chooses the box of a random-resized crop, as torchvision and timm do.
+
+    Up to ten tries draw an area (a fraction in `scale`) and a log-uniform aspect ratio (width over
+    height, in `ratio`); the first box that fits is placed uniformly. When none fits: the largest
+    centred box whose aspect lies in `ratio`.
+
+    uniforms: [4 * TRIES] float64 in [0, 1).
+    """
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    for i in range(TRIES):
+        area_u, aspect_u, top_u, left_u = uniforms[4 * i : 4 * i + 4]
+        area = (scale[0] + (scale[1] - scale[0]) * area_u) * height * width
+        aspect = math.exp(low + (high - low) * aspect_u)
+        w = round(math.sqrt(area * aspect))
+        h = round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top = int(top_u * (height - h + 1))
+            left = int(left_u * (width - w + 1))
+            return top, left, h, w
+    return _fallback_box(height, width, ratio)
+
+
+def _fallback_box(height: int, width: int, ratio: tuple[float, float]) -> Box:
+    h, w = height, width
+    if width / height < ratio[0]:
+        h = max(1, round(width / ratio[0]))
+    elif width / height > ratio[1]:
+        w = max(1, round(height * ratio[1]))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def train_pixels(
+    image: bytes | np.ndarray,
+    uniforms: np.ndarray,
+    *,
+    size: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    hflip: float,
+    interpolation: str,
+    name: str = "image",
+) -> np.ndarray:
+    """Decodes, crops at random, resizes and perhaps mirrors one training image.
+
+    uniforms: [NUM_UNIFORMS] float64 in [0, 1): all the randomness there is.
+    interpolation: bicubic, bilinear, or random (either with probability one half).
+    Returns: [size, size, 3] uint8, perhaps a view with a negative stride.
+    """
+    pixels = decode_rgb(image, name)
+    top, left, h, w = random_box(uniforms[2:], *pixels.shape[:2], scale, ratio)
+    if interpolation == "random":
+        interpolation = "bilinear" if uniforms[1] < 0.5 else "bicubic"
+    crop = Image.fromarray(pixels[top : top + h, left : left + w])
+    out = np.asarray(crop.resize((size, size), _RESAMPLING[interpolation]))
+    return out[:, ::-1] if uniforms[0] < hflip else out
+
+
+def eval_pixels(
+    image: bytes | np.ndarray,
+    *,
+    size: int,
+    crop_pct: float,
+    interpolation: str,
+    name: str = "image",
+) -> np.ndarray:
+    """Resizes the shorter side to floor(size / crop_pct) and cuts the centre, as torchvision does.
+
+    An image that is smaller than the crop afterwards (crop_pct > 1) is padded with zeros.
+    Returns: [size, size, 3] uint8.
+    """
+    picture = decode_pil(image, name)
+    short = math.floor(size / crop_pct)
+    width, height = picture.size
+    if width <= height:
+        width, height = short, int(short * height / width)
+    else:
+        width, height = int(short * width / height), short
+    if (width, height) != picture.size:
+        picture = picture.resize((width, height), _RESAMPLING[interpolation])
+    return _centre(np.asarray(picture), size)
+
+
+def _centre(pixels: np.ndarray, size: int) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    if height < size or width < size:
+        pad_h, pad_w = max(size - height, 0), max(size - width, 0)
+        before_h, before_w = pad_h // 2, pad_w // 2  # the odd row goes below, the column right
+        pixels = np.pad(
+            pixels, ((before_h, pad_h - before_h), (before_w, pad_w - before_w), (0, 0))
+        )
+        height, width = pixels.shape[:2]
+    top, left = round((height - size) / 2.0), round((width - size) / 2.0)
+    return pixels[top : top + size, left : left + size]

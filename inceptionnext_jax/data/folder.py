@@ -1,0 +1,125 @@
+"""A folder of image files: DIR/{train,val}/<class>/*.JPEG."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from inceptionnext_jax.data.dataset import Dataset, Example
+from inceptionnext_jax.errors import UserError, suggestion
+
+IMAGE_SUFFIXES = (
+    ".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif",
+)  # fmt: skip
+EVAL_FOLDERS = ("val", "validation", "test")
+_LAYOUT = "expected DIR/train/<class>/*.JPEG and DIR/val/<class>/*.JPEG"
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Image files of one split; read when asked for.
+
+    Paths are kept as one buffer, since a million strings would be slow to send to each worker.
+
+    paths: all paths below `root`, UTF-8 with surrogates, joined.
+    ends: [N] int64, where each path ends in `paths`.
+    labels: [N] int32.
+    """
+
+    root: str
+    paths: bytes
+    ends: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Example:
+        start = int(self.ends[index - 1]) if index else 0
+        path = os.path.join(self.root, os.fsdecode(self.paths[start : int(self.ends[index])]))
+        try:
+            with open(path, "rb") as file:
+                return Example(file.read(), int(self.labels[index]), path)
+        except OSError as error:
+            raise UserError(f"cannot read image {path}: {error.strerror}") from error
+
+
+def open_folder(directory: str | None, *, train_split: str, eval_split: str) -> Dataset:
+    """Lists DIR/{train,val}/<class>/; classes are the sorted folder names of the training split.
+
+    The training split is DIR/<train_split>; the evaluation split is DIR/<eval_split> or else the
+    first of val, validation, test that is there. Either may be missing, not both.
+    Raises UserError for a missing folder, a class without images, or an evaluation class that
+    training does not have.
+    """
+    if not directory:
+        raise UserError(f"data.name=folder needs data.dir; {_LAYOUT}")
+    root = Path(directory).expanduser()
+    if not root.is_dir():
+        raise UserError(f"data.dir={directory} is not a folder; {_LAYOUT}")
+    train_root = _find_split(root, (train_split,))
+    eval_root = _find_split(root, (eval_split, *EVAL_FOLDERS))
+    if train_root is None and eval_root is None:
+        raise UserError(
+            f"{root} has neither a folder {train_split!r} nor one of {eval_split!r}, "
+            f"{', '.join(map(repr, EVAL_FOLDERS))}; {_LAYOUT}"
+        )
+    class_names = _class_names(train_root or eval_root)
+    return Dataset(
+        name="folder",
+        train=None if train_root is None else _list_split(train_root, class_names),
+        eval=None if eval_root is None else _list_split(eval_root, class_names),
+        class_names=class_names,
+    )
+
+
+def _find_split(root: Path, names: tuple[str, ...]) -> Path | None:
+    for name in names:
+        inside = os.path.normpath(name) == name and name not in ("", ".", "..")
+        if not inside or os.path.isabs(name) or os.sep in name:
+            raise UserError(f"split {name!r} is not the name of a folder inside {root}")
+        if (root / name).is_dir():
+            return root / name
+    return None
+
+
+def _class_names(split_root: Path) -> tuple[str, ...]:
+    with os.scandir(split_root) as entries:
+        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    if not names:
+        raise UserError(f"{split_root} holds no class folders; {_LAYOUT}")
+    return tuple(names)
+
+
+def _list_split(split_root: Path, class_names: tuple[str, ...]) -> FolderSource:
+    found = _class_names(split_root)
+    unknown = sorted(set(found) - set(class_names))
+    if unknown:
+        raise UserError(
+            f"{split_root} has class {unknown[0]!r} ({len(unknown)} such), which the training "
+            f"folder does not have{suggestion(unknown[0], class_names)}"
+        )
+    paths, labels = [], []
+    for name in found:
+        with os.scandir(split_root / name) as entries:
+            files = sorted(
+                e.name
+                for e in entries
+                if e.name.lower().endswith(IMAGE_SUFFIXES)
+                and not e.name.startswith(".")
+                and e.is_file()
+            )
+        if not files:
+            raise UserError(
+                f"class folder {split_root / name} holds no images "
+                f"({', '.join(IMAGE_SUFFIXES)}); add some or remove it"
+            )
+        paths += [os.fsencode(os.path.join(name, file)) for file in files]
+        labels += [class_names.index(name)] * len(files)
+    return FolderSource(
+        root=str(split_root),
+        paths=b"".join(paths),
+        ends=np.cumsum([len(path) for path in paths], dtype=np.int64),
+        labels=np.array(labels, np.int32),
+    )
