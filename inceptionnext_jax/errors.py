@@ -16,3 +16,10 @@ def suggestion(name: str, choices: Iterable[str]) -> str:
     """Returns "; did you mean a, b?" for the nearest choices, or "" when none is near."""
     near = difflib.get_close_matches(name, list(choices), n=3, cutoff=0.5)
     return f"; did you mean {', '.join(near)}?" if near else ""
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on for a reason that is not the user's command: exit code 1.
+
+    The message is one sentence and is printed as `error: …` without a traceback.
+    """

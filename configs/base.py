@@ -1,0 +1,15 @@
+"""InceptionNeXt-B, 224×224 (paper, supplement, Table 1). Reported: 84.0 % top-1, 86.7 M, 14.9 G MACs.
+
+    python main.py --config=configs/base.py --workdir=/ckpt
+"""
+
+from configs import default
+
+
+def get_config(arg=""):
+    config = default.get_config()
+    config.model.name = "inceptionnext_base"
+    config.model.drop_path_rate = 0.4
+    config.data.crop_pct = 0.875
+    config.checkpoint.every_steps = config.eval.every_steps = 312  # an epoch
+    return default.finish(config, arg)

@@ -1,0 +1,165 @@
+"""Every config key with its default, unit and meaning. No other file may add a key.
+
+The other files in this folder are short settings over this one. A run is described by one of them
+and by overrides on the command line (`--config.optim.lr=1e-3`). `None` means unset.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+Variant = Callable[[ConfigDict], None]
+
+
+def optional(kind: type) -> Any:
+    """A key that may stay unset (None) and otherwise holds a value of `kind`."""
+    return config_dict.placeholder(kind)
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The defaults: the recipe of InceptionNeXt-T (supplement, Table 1)."""
+    config = ConfigDict()
+    config.seed = 42
+    config.task = "classification"
+    config.batch_size = 4096  # images of an optimizer step, over all devices
+    config.total_epochs = 300.0  # without schedule.cooldown_epochs, which follow
+    config.total_steps = 0  # > 0: replaces total_epochs and cooldown_epochs
+    config.compute_dtype = "float32"  # float32 | bfloat16 | float64
+    config.model = _model()
+    config.init_from = optional(str)  # workdir, Orbax step or .safetensors to start from
+    config.data = _data()
+    config.augment = _augment()
+    config.loss = ConfigDict()
+    config.loss.name = "softmax"  # softmax | bce
+    config.loss.label_smoothing = 0.1
+    config.optim = _optim()
+    config.ema_decay = optional(float)  # e.g. 0.9999: average weights and BatchNorm statistics too
+    config.schedule = _schedule()
+    _housekeeping(config)
+    return finish(config, arg)
+
+
+def _model() -> ConfigDict:
+    model = ConfigDict()
+    model.name = "inceptionnext_tiny"
+    model.num_classes = optional(int)  # None: as many as the data has
+    model.drop_path_rate = 0.1  # of the last block; the first block's is 0, linear in between
+    model.dropout_rate = 0.0  # before the classifier
+    model.bn_group_size = 128  # images that share BatchNorm statistics; 0: the whole batch
+    model.stage_depths = optional(tuple)  # e.g. (2, 2, 6, 2); None: the model's own
+    model.remat = False  # recompute blocks in the backward pass: less memory, more time
+    model.scan = False  # one compiled block a stage, parameters stacked: compiles faster
+    model.depthwise_impl = "auto"  # auto | conv | shift
+    return model
+
+
+def _data() -> ConfigDict:
+    data = ConfigDict()
+    data.name = "imagenet2012"  # a TFDS name | folder | digits | synthetic
+    data.dir = optional(str)  # where TFDS data or the image folder lies
+    data.image_size = 224  # pixels, square
+    data.train_split = "train"
+    data.eval_split = "validation"
+    data.workers = optional(int)  # loader processes; 0: this process; None: by the host's cores
+    data.interpolation = "bicubic"  # of evaluation: bicubic | bilinear
+    data.crop_pct = optional(float)  # centre crop / resized short side; None: the model's own
+    data.cache = False  # keep decoded evaluation images in memory (147 KiB each at 224)
+    return data
+
+
+def _augment() -> ConfigDict:
+    augment = ConfigDict()
+    augment.scale = (0.08, 1.0)  # of the random-resized crop: share of the area
+    augment.ratio = (3 / 4, 4 / 3)  # of the random-resized crop: width / height
+    augment.hflip = 0.5  # probability
+    augment.interpolation = "random"  # of training: random (bilinear or bicubic) | ...
+    augment.rand_augment = "rand-m9-mstd0.5-inc1"  # timm's strings; "": off
+    augment.mixup = 0.8  # alpha of Beta(alpha, alpha); 0: off
+    augment.cutmix = 1.0  # alpha; 0: off
+    augment.mix_switch_prob = 0.5  # probability of CutMix where both are on
+    augment.mix_group_size = 128  # images that share one draw and mix; 0: the whole batch
+    augment.random_erasing = 0.25  # probability
+    augment.order = "inceptionnext"  # inceptionnext: mix, normalise, erase | convnext: erase first
+    return augment
+
+
+def _optim() -> ConfigDict:
+    optim = ConfigDict()
+    optim.name = "adamw"
+    optim.lr = 4e-3  # peak, for lr_batch_size images
+    optim.lr_batch_size = 4096  # lr scales linearly from here; 0: no scaling
+    optim.weight_decay = 0.05  # decoupled, on kernels only
+    optim.b1 = 0.9
+    optim.b2 = 0.999
+    optim.eps = 1e-8
+    optim.clip_norm = optional(float)  # global gradient norm
+    optim.accumulate = 1  # micro-batches of an optimizer step
+    optim.freeze = ""  # regex over parameter paths that stay as they are
+    optim.lr_mult = ()  # ((regex, factor), ...): first match counts
+    return optim
+
+
+def _schedule() -> ConfigDict:
+    schedule = ConfigDict()
+    schedule.name = "cosine"  # cosine | constant
+    schedule.warmup_epochs = 20.0
+    schedule.warmup_lr = 1e-6
+    schedule.min_lr = 1e-5
+    schedule.cooldown_epochs = 10.0  # at min_lr, after total_epochs
+    schedule.per = "epoch"  # the rate changes every: epoch | step
+    return schedule
+
+
+def _housekeeping(config: ConfigDict) -> None:
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every_steps = 1000  # 0: only at the end
+    config.checkpoint.keep_latest = 2
+    config.checkpoint.keep_best = 1
+    config.checkpoint.best_metric = "eval/top1"
+    config.eval = ConfigDict()
+    config.eval.every_steps = 1000  # 0: only at the end
+    config.stop = ConfigDict()
+    config.stop.patience = optional(int)  # evaluations without a better best_metric
+    config.log = ConfigDict()
+    config.log.every_steps = 50
+    config.log.tensorboard = True
+    config.log.wandb = False
+    config.profile = ConfigDict()
+    config.profile.start = 10  # first profiled step
+    config.profile.steps = 0  # 0: no profile
+    config.on_nan = "stop"  # stop | skip (leave the update out and go on)
+    config.debug_nans = False  # find the operation that made a NaN (slow)
+    config.compilation_cache = "~/.cache/inceptionnext_jax/xla"  # "": off
+    config.mesh = ConfigDict()
+    config.mesh.data = -1  # -1: all devices over mesh.fsdp
+    config.mesh.fsdp = 1  # devices that share one copy of the parameters
+
+
+def finish(
+    config: ConfigDict, arg: str, variants: Mapping[str, Variant] | None = None
+) -> ConfigDict:
+    """Applies the variants named after the colon (`configs/tiny.py:debug`), separated by commas."""
+    known = {"debug": debug, **(variants or {})}
+    for name in filter(None, arg.split(",")):
+        if name not in known:
+            raise ValueError(f"unknown config variant {name!r}; expected one of {sorted(known)}")
+    # `debug` shrinks whatever the other variants made, so it comes last.
+    for name in sorted(filter(None, arg.split(",")), key=lambda name: name == "debug"):
+        known[name](config)
+    return config
+
+
+def debug(config: ConfigDict) -> None:
+    """Two steps on synthetic images, everything small: shows that a config runs."""
+    config.total_steps = 2
+    config.batch_size = 8
+    config.data.name = "synthetic"
+    config.data.image_size = 64
+    config.data.workers = 0
+    config.model.stage_depths = (1, 1, 1, 1)
+    config.model.bn_group_size = min(config.model.bn_group_size, 8)
+    config.augment.mix_group_size = min(config.augment.mix_group_size, 8)
+    config.log.every_steps = 1
+    config.checkpoint.every_steps = 0
+    config.eval.every_steps = 0

@@ -1,0 +1,191 @@
+"""From a config to a run: what main.py does with its flags."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from inceptionnext_jax import data, models
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.tasks import build_task
+from inceptionnext_jax.train import mesh as meshes
+from inceptionnext_jax.train import plan as plans
+from inceptionnext_jax.train import validate
+from inceptionnext_jax.train import workdir as workdirs
+from inceptionnext_jax.train.evaluate import Evaluator
+from inceptionnext_jax.train.loop import Run, evaluate_weights, train
+from inceptionnext_jax.train.progress import Reporter
+from inceptionnext_jax.train.start import init_key
+from inceptionnext_jax.train.weights import load_weights, place
+
+MODES = ("train", "eval", "plan")
+
+
+def run_job(config: ConfigDict, workdir: Path | None, mode: str, checkpoint: str | None) -> int:
+    """Trains, evaluates or plans; returns the exit code. Raises UserError for a user's mistake."""
+    validate.refuse(validate.check_values(config))
+    _configure_jax(config)
+    reporter = Reporter(enabled=jax.process_index() == 0)
+    if mode == "plan":
+        return _plan(config, reporter)
+    dataset = open_dataset(config)
+    plan = plans.make_plan(config, _sizes(config, dataset), jax.device_count())
+    if workdir is None:
+        raise UserError("--workdir is required: the folder for checkpoints and logs")
+    lock = workdirs.Lock(workdir) if jax.process_index() == 0 else None
+    try:
+        run = _make_run(config, plan, dataset, workdir, reporter)
+        return train(run) if mode == "train" else _evaluate(run, checkpoint)
+    finally:
+        if lock:
+            lock.release()
+
+
+def _configure_jax(config: ConfigDict) -> None:
+    if config.compute_dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    if config.debug_nans:
+        jax.config.update("jax_debug_nans", True)
+    if config.compilation_cache:
+        folder = Path(config.compilation_cache).expanduser()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            jax.config.update("jax_compilation_cache_dir", str(folder))
+        except OSError as error:
+            print(f"no compilation cache: {folder} ({error.strerror})", file=sys.stderr)
+
+
+def open_dataset(config: ConfigDict) -> data.Dataset:
+    """The config's data; raises UserError when they are not there, saying how to get them."""
+    return data.open_dataset(
+        config.data.name,
+        config.data.dir,
+        train_split=config.data.train_split,
+        eval_split=config.data.eval_split,
+        image_size=config.data.image_size,
+        num_classes=config.model.num_classes,
+        seed=config.seed,
+    )
+
+
+def _sizes(config: ConfigDict, dataset: data.Dataset) -> plans.Sizes:
+    return plans.Sizes(dataset.num_train, dataset.num_eval, dataset.num_classes)
+
+
+def _plan(config: ConfigDict, reporter: Reporter) -> int:
+    """Prints what the config resolves to here. Data that are not here are only mentioned."""
+    missing = None
+    try:
+        sizes = _sizes(config, open_dataset(config))
+    except UserError as error:
+        known = data.known_sizes(config.data.name)
+        if known is None:
+            raise
+        missing, sizes = str(error), plans.Sizes(*known)
+    plan = plans.make_plan(config, sizes, jax.device_count())
+    reporter.say(json.dumps(workdirs.as_json(config), indent=1))
+    _show(config, plan, reporter)
+    if missing:
+        reporter.say(f"data: {missing}")
+    reporter.say("verdict: " + ("runs once the data are there" if missing else "runs here"))
+    return 0
+
+
+def _show(config: ConfigDict, plan: plans.Plan, reporter: Reporter) -> dict[str, str]:
+    """Prints the table of derived values and the notes; returns {what: resolved}."""
+    rows = plans.rows(config, plan)
+    reporter.table("requested → resolved", rows)
+    for note in plan.notes:
+        reporter.say(f"note: {note}")
+    return {what: resolved for what, _, resolved in rows}
+
+
+def _make_run(
+    config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workdir: Path, reporter: Reporter
+) -> Run:
+    resolved = _show(config, plan, reporter)
+    mesh = meshes.make_mesh(plan.mesh_data, plan.mesh_fsdp)
+    positions = meshes.local_positions(mesh, plan.accumulate, plan.micro_batch)
+    eval_positions = meshes.local_positions(mesh, 1, plan.eval_batch)
+    augment = config.augment
+    task = build_task(config, plan, dataset.class_names)
+
+    def open_training(start_step: int) -> data.BatchIterator:
+        return data.train_batches(
+            dataset.train,
+            seed=config.seed,
+            batch_size=plan.batch_size,
+            positions=positions,
+            start_step=start_step,
+            image_size=config.data.image_size,
+            scale=augment.scale,
+            ratio=augment.ratio,
+            hflip=augment.hflip,
+            interpolation=augment.interpolation,
+            workers=plan.workers,
+        )
+
+    def open_evaluation() -> data.BatchIterator:
+        return data.eval_batches(
+            dataset.eval,
+            batch_size=plan.eval_batch,
+            positions=eval_positions,
+            image_size=config.data.image_size,
+            crop_pct=plan.crop_pct,
+            interpolation=config.data.interpolation,
+            workers=plan.workers,
+        )
+
+    return Run(
+        config=config,
+        plan=plan,
+        task=task,
+        mesh=mesh,
+        workdir=workdir,
+        open_training=open_training,
+        evaluator=Evaluator(task, mesh, plan.eval_batch, open_evaluation, config.data.cache),
+        description={
+            **workdirs.describe(config, resolved),
+            "class_names": list(dataset.class_names),
+            "preprocessing": _preprocessing(config, plan),
+        },
+        reporter=reporter,
+    )
+
+
+def _preprocessing(config: ConfigDict, plan: plans.Plan) -> dict[str, Any]:
+    """What an image goes through before the weights may judge it."""
+    info = models.model_info(config.model.name)
+    return {
+        "image_size": config.data.image_size,
+        "crop_pct": plan.crop_pct,
+        "interpolation": config.data.interpolation,
+        "mean": list(info.mean),
+        "std": list(info.std),
+    }
+
+
+def _evaluate(run: Run, checkpoint: str | None) -> int:
+    """Evaluates the newest checkpoint of the workdir, or the weights at `checkpoint`."""
+    source = Path(checkpoint).expanduser() if checkpoint else run.workdir
+    variables, averages, meta = load_weights(source, run.config.model.name)
+    shapes = jax.eval_shape(run.task.init, init_key(run.config.seed))
+    shapes = {"params": shapes["params"], "batch_stats": shapes.get("batch_stats", {})}
+    abstract = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        meshes.state_shardings(run.mesh, shapes),
+    )
+    weights = place(variables, abstract, str(source))
+    if averages is not None:
+        averages = place(averages, abstract, f"{source} (ema)")
+    scores, report = evaluate_weights(run, weights, averages)
+    if jax.process_index() == 0:
+        step = meta.get("step")
+        run.task.save_report({"step": step, "checkpoint": str(source), **report}, run.workdir)
+    for key, value in scores.items():
+        run.reporter.say(f"{key} {value:.6g}")
+    return 0

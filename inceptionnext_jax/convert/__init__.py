@@ -1,0 +1,1 @@
+def from_torch(*a): raise NotImplementedError

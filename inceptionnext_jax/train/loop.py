@@ -1,0 +1,287 @@
+"""The training loop: resume or start, step, log, evaluate, save, stop when asked."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from inceptionnext_jax.train import mesh as meshes
+from inceptionnext_jax.train import workdir as workdirs
+from inceptionnext_jax.train.checkpoint import Checkpoints
+from inceptionnext_jax.train.evaluate import Evaluator, HostBatch
+from inceptionnext_jax.train.feed import Feed, scalars_like
+from inceptionnext_jax.train.optimizer import make_optimizer
+from inceptionnext_jax.train.plan import DTYPES, Plan
+from inceptionnext_jax.train.profile import Profiler
+from inceptionnext_jax.train.progress import Reporter
+from inceptionnext_jax.train.recorder import Recorder
+from inceptionnext_jax.train.schedule import make_schedule
+from inceptionnext_jax.train.start import Start
+from inceptionnext_jax.train.state import TrainState
+from inceptionnext_jax.train.step import make_train_step
+from inceptionnext_jax.train.stop import EXIT_CODE, StopRequest
+from inceptionnext_jax.train.task import Task
+from inceptionnext_jax.train.writers import open_writers
+
+OpenTraining = Callable[[int], AbstractContextManager[Iterator[HostBatch]]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a run is made of."""
+
+    config: ConfigDict
+    plan: Plan
+    task: Task
+    mesh: Mesh
+    workdir: Path
+    open_training: OpenTraining  # first step (0-based) -> this process's batches, one a step
+    evaluator: Evaluator
+    description: dict[str, Any]  # goes into config.json and every checkpoint
+    reporter: Reporter
+
+
+@dataclass
+class Best:
+    """The best evaluation so far, and how many came after it."""
+
+    value: float | None = None
+    since: int = 0
+
+    def update(self, value: float, lower_is_better: bool) -> None:
+        better = self.value is None or (
+            value < self.value if lower_is_better else value > self.value
+        )
+        self.value, self.since = (value, 0) if better else (self.value, self.since + 1)
+
+
+def train(run: Run) -> int:
+    """Trains to the plan's last step, from the newest checkpoint if there is one.
+
+    Returns 0 when training has finished, 75 when it was asked to stop and has saved.
+    """
+    with ExitStack() as stack:
+        stop = StopRequest()
+        stack.callback(stop.restore)
+        checkpoints = Checkpoints(
+            run.workdir,
+            keep_latest=run.config.checkpoint.keep_latest,
+            keep_best=run.config.checkpoint.keep_best,
+            best_metric=run.config.checkpoint.best_metric,
+        )
+        stack.callback(checkpoints.close)
+        latest = checkpoints.latest_step()
+        meta = _resumed_meta(run, checkpoints, latest)
+        if latest is not None and latest >= run.plan.total_steps:
+            _finish(run, latest)
+            return 0
+        return _Training(run, checkpoints, latest, meta, stop, stack).run()
+
+
+def _resumed_meta(run: Run, checkpoints: Checkpoints, latest: int | None) -> dict[str, Any]:
+    """The newest checkpoint's meta; checks that its config and this one may belong together."""
+    if latest is None:
+        return {}
+    meta = checkpoints.meta(latest)
+    changes = workdirs.changed_keys(meta["config"], run.description["config"])
+    workdirs.check_resumable(changes, run.workdir)
+    for key, (before, now) in changes.items():
+        run.reporter.say(f"changed since step {latest}: {key} {before!r} → {now!r}")
+    return meta
+
+
+def _finish(run: Run, step: int) -> None:
+    if jax.process_index() == 0:
+        workdirs.mark_done(run.workdir, step)
+    run.reporter.say(f"done: step {step} of {run.plan.total_steps} in {run.workdir}")
+
+
+class _Training:
+    """The loop's working parts, opened in order and closed by `stack`."""
+
+    def __init__(
+        self,
+        run: Run,
+        checkpoints: Checkpoints,
+        latest: int | None,
+        meta: dict[str, Any],
+        stop: StopRequest,
+        stack: ExitStack,
+    ):
+        self.run_, self.checkpoints, self.stop = run, checkpoints, stop
+        config, plan = run.config, run.plan
+        main = jax.process_index() == 0
+        if main:
+            (run.workdir / workdirs.DONE).unlink(missing_ok=True)
+            workdirs.write_config(run.workdir, run.description)
+        self.start = latest or 0
+        self.best = Best(**meta.get("best", {}))
+        self.evaluation_pending = meta.get("evaluation_pending", False)
+        self.schedule = make_schedule(plan.schedule)
+        self.state, self.step = self._open_state(latest)
+        writers = open_writers(
+            run.workdir, self.start, config.log, run.description["config"], main=main
+        )
+        stack.callback(writers.close)
+        self.recorder = Recorder(
+            plan,
+            writers,
+            run.reporter,
+            every_steps=config.log.every_steps,
+            stop_on_nan=config.on_nan == "stop",
+            sums=meta.get("sums"),
+        )
+        self.recorder.last_saved = latest
+        self.profiler = Profiler(run.workdir, config.profile, main)
+        stack.callback(self.profiler.close)
+        batches = stack.enter_context(run.open_training(self.start))
+        shape = (plan.accumulate, plan.micro_batch)
+        self.feed = Feed(batches, lambda batch: meshes.to_device(batch, run.mesh, shape))
+        stack.callback(self.feed.close)
+        stack.callback(run.reporter.stop)
+
+    def _open_state(self, latest: int | None) -> tuple[TrainState, Any]:
+        """The state at the start, and the jitted step."""
+        run, config = self.run_, self.run_.config
+        shapes = jax.eval_shape(run.task.init, jax.random.key(0))
+        optimizer = make_optimizer(config.optim, shapes["params"])
+        start = Start(
+            run.task, run.mesh, optimizer.tx, seed=config.seed, ema=config.ema_decay is not None
+        )
+        if latest is not None:
+            state = start.resumed(self.checkpoints, latest)
+        elif config.init_from:
+            state = start.from_weights(config.init_from, config.model.name, run.reporter.say)
+        else:
+            state = start.fresh()
+        step = make_train_step(
+            run.task, optimizer, seed=config.seed, ema_decay=config.ema_decay
+        )
+        everywhere = meshes.replicated(run.mesh)
+        jitted = jax.jit(
+            step,
+            in_shardings=(start.shardings, meshes.batch_sharding(run.mesh), everywhere),
+            out_shardings=(start.shardings, everywhere),
+            donate_argnums=0,
+        )
+        return state, jitted
+
+    def run(self) -> int:
+        plan, reporter = self.run_.plan, self.run_.reporter
+        reporter.say(
+            f"resumed from step {self.start}" if self.start else "started from step 0"
+        )
+        batch = next(self.feed)
+        step = self._compiled(batch)
+        reporter.start("training", plan.total_steps, self.start)
+        if self.evaluation_pending:
+            self.recorder.write(self.start, self._evaluate(self.start))
+        self.recorder.clock.resume()
+        dtype = DTYPES[self.run_.config.compute_dtype]
+        scalar = np.float64 if dtype == np.float64 else np.float32
+        for done in range(self.start + 1, plan.total_steps + 1):
+            hyper = {"lr": self.schedule(done - 1)}
+            self.profiler.before(done)
+            self.state, metrics = step(self.state, batch, scalars_like(hyper, scalar))
+            self.recorder.settle(self.feed)  # the step before, while this one computes
+            self.recorder.add(done, metrics, hyper)
+            self.profiler.after(done, metrics)
+            if self._pause_after(done):
+                return EXIT_CODE
+            if self._out_of_patience():
+                reporter.say(f"stopped at step {done}: no better evaluation in {self.best.since}")
+                break
+            if done < plan.total_steps:
+                batch = next(self.feed)
+        self.checkpoints.wait()
+        _finish(self.run_, done)
+        return 0
+
+    def _compiled(self, batch: Any) -> Callable[..., tuple[TrainState, Any]]:
+        """Compiles ahead of time: another shape would be an error instead of a slow step."""
+        started = time.perf_counter()
+        wide = self.run_.config.compute_dtype == "float64"
+        hyper = scalars_like({"lr": 0.0}, np.float64 if wide else np.float32)
+        compiled = self.step.lower(self.state, batch, hyper).compile()
+        self.run_.reporter.say(f"compiled in {time.perf_counter() - started:.1f} s")
+        return compiled
+
+    def _pause_after(self, done: int) -> bool:
+        """Evaluates and saves where it is due. Returns whether the run was asked to stop."""
+        config, last = self.run_.config, done == self.run_.plan.total_steps
+        stopping = bool(self.stop) and not last
+        due = _due(done, config.eval.every_steps) or last
+        # An evaluation can take minutes that a preempted machine does not have: the resumed run
+        # makes up for it.
+        evaluates = due and not stopping
+        saves = _due(done, config.checkpoint.every_steps) or last or stopping
+        if not (evaluates or saves):
+            return False
+        scores: dict[str, float] = {}
+
+        def evaluate() -> dict[str, float]:
+            self.recorder.clock.pause()
+            scores.update(self._evaluate(done))
+            self.recorder.clock.resume()
+            return scores
+
+        self.recorder.settle(self.feed, evaluate if evaluates else None)
+        self.recorder.clock.pause()
+        if saves or self._out_of_patience():
+            self.checkpoints.save(self.state, done, self._meta(due and stopping), scores)
+            self.recorder.last_saved = done
+        if stopping:
+            self.checkpoints.wait()
+            self.run_.reporter.say(f"stopped by {self.stop.signal.name} after saving step {done}")
+        self.recorder.clock.resume()
+        return stopping
+
+    def _evaluate(self, step: int) -> dict[str, float]:
+        scores, report = evaluate_weights(
+            self.run_, self.state.weights(), self.state.weights(ema=True)
+        )
+        if jax.process_index() == 0:
+            self.run_.task.save_report({"step": step, **report}, self.run_.workdir)
+        metric = self.run_.config.checkpoint.best_metric
+        self.best.update(scores[metric], metric.endswith("/loss"))
+        return scores
+
+    def _meta(self, evaluation_pending: bool) -> dict[str, Any]:
+        return {
+            **self.run_.description,
+            "evaluation_pending": evaluation_pending,
+            "sums": self.recorder.sums,
+            "best": {"value": self.best.value, "since": self.best.since},
+        }
+
+    def _out_of_patience(self) -> bool:
+        patience = self.run_.config.stop.patience
+        return patience is not None and self.best.since >= patience
+
+
+def _due(step: int, every_steps: int) -> bool:
+    return every_steps > 0 and step % every_steps == 0
+
+
+def evaluate_weights(
+    run: Run, weights: Any, averages: Any | None
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Evaluates variables on the run's mesh, and their averages where there are any.
+
+    Returns ({"eval/top1": …, "eval_ema/top1": …}, {"eval": report, "eval_ema": report}).
+    """
+    scores: dict[str, float] = {}
+    reports: dict[str, Any] = {}
+    for name, variables in (("eval", weights), ("eval_ema", averages)):
+        if variables is not None:
+            scalars, reports[name] = run.task.summarize(run.evaluator(variables))
+            scores |= {f"{name}/{key}": value for key, value in scalars.items()}
+    return scores, reports
+

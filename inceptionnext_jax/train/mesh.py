@@ -1,0 +1,69 @@
+"""Where arrays lie: the ("data", "fsdp") mesh and the shardings on it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+# Below this many elements a copy on each device costs less than the messages.
+FSDP_MIN_SIZE = 2**12
+
+
+def make_mesh(data: int, fsdp: int) -> Mesh:
+    """All devices as ("data", "fsdp"); Auto axes, so that the compiler places the collectives."""
+    return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """For arrays [accumulate, micro_batch, ...]: the micro-batch is spread over all devices."""
+    return NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp")))
+
+
+def state_shardings(mesh: Mesh, state: Any) -> Any:
+    """Splits each large array along its largest dimension that `fsdp` divides; copies the rest.
+
+    The rule sees shapes only, so the optimizer's moments and averages lie as their parameters do.
+    """
+    fsdp = mesh.shape["fsdp"]
+
+    def place(leaf: Any) -> NamedSharding:
+        spec: list[str | None] = [None] * len(leaf.shape)
+        splittable = [axis for axis, size in enumerate(leaf.shape) if size % fsdp == 0]
+        if fsdp > 1 and splittable and leaf.size >= FSDP_MIN_SIZE:
+            spec[max(splittable, key=lambda axis: leaf.shape[axis])] = "fsdp"
+        return NamedSharding(mesh, PartitionSpec(*spec))
+
+    return jax.tree.map(place, state)
+
+
+def local_positions(mesh: Mesh, accumulate: int, micro_batch: int) -> np.ndarray:
+    """Positions in the global batch that this process loads, in order. [n] int64.
+
+    Row r of micro-batch a stands at a * micro_batch + r: micro-batches are consecutive slices of
+    the global batch, whatever the mesh.
+    """
+    indices = batch_sharding(mesh).addressable_devices_indices_map((accumulate, micro_batch))
+    rows = sorted({(s.start or 0, micro_batch if s.stop is None else s.stop)
+                   for _, s in indices.values()})  # fmt: skip
+    local = np.concatenate([np.arange(start, stop) for start, stop in rows])
+    return (np.arange(accumulate)[:, None] * micro_batch + local).reshape(-1)
+
+
+def to_device(batch: dict[str, np.ndarray], mesh: Mesh, shape: Sequence[int]) -> Any:
+    """Host arrays [n, ...] of this process -> global arrays [accumulate, micro_batch, ...]."""
+    sharding = batch_sharding(mesh)
+    accumulate = shape[0]
+
+    def place(array: np.ndarray) -> jax.Array:
+        local = array.reshape(accumulate, -1, *array.shape[1:])
+        return jax.make_array_from_process_local_data(
+            sharding, local, (*shape, *array.shape[1:])
+        )
+
+    return jax.tree.map(place, batch)

@@ -1,0 +1,87 @@
+"""What a person sees of a run: a live bar on a terminal, plain lines in a log."""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+
+def duration(seconds: float) -> str:
+    """"1 d 02:03:04", without the days when there are none."""
+    days, rest = divmod(round(seconds), 86400)
+    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days} d {clock}" if days else clock
+
+
+class Reporter:
+    """Messages, tables and progress on standard output; silent where not `enabled`."""
+
+    def __init__(self, enabled: bool = True):
+        self._console = Console(
+            file=sys.stdout, quiet=not enabled, highlight=False, soft_wrap=True
+        )
+        self._live = enabled and self._console.is_terminal
+        self._bar: Progress | None = None
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def table(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
+        """Rows of (what, requested, resolved)."""
+        table = Table("", "requested", "resolved", title=title, box=box.SIMPLE, title_justify="left")
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(table)
+
+    def start(self, what: str, total: int, done: int = 0) -> None:
+        if self._live:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[detail]}"),
+                console=self._console,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(what, total=total, completed=done, detail="")
+
+    def update(self, done: int, detail: str | None = None) -> None:
+        if self._bar is not None:
+            fields = {} if detail is None else {"detail": detail}
+            self._bar.update(self._task, completed=done, **fields)
+
+    def line(self, done: int, detail: str) -> None:
+        """A step's line: kept in a log, shown behind the bar on a terminal."""
+        if self._bar is not None:
+            self.update(done, detail)
+        else:
+            self.say(f"step {done} | {detail}")
+
+    def stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+class Clock:
+    """Training time of this process without the pauses: start-up, evaluation, saving."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._elapsed = 0.0
+
+    def resume(self) -> None:
+        self._since = time.perf_counter()
+
+    def pause(self) -> None:
+        self._elapsed = self.seconds()
+        self._since = None
+
+    def seconds(self) -> float:
+        running = 0.0 if self._since is None else time.perf_counter() - self._since
+        return self._elapsed + running

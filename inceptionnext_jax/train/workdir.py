@@ -1,0 +1,110 @@
+"""The folder of a run: its lock, its config.json, and the DONE mark."""
+
+import fcntl
+import json
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.train.files import write_atomically
+
+DONE = "DONE"
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow")
+# Another value of these would make the rest of the run a different experiment.
+FIXED = ("model.", "data.name", "seed", "batch_size")
+
+
+class Lock:
+    """Holds a workdir while a run writes to it; the system lets go when the process ends."""
+
+    def __init__(self, workdir: Path):
+        """Raises UserError when another run holds it, or the folder cannot be written."""
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            self._file = (workdir / ".lock").open("a")
+        except OSError as error:
+            raise UserError(
+                f"--workdir={workdir} cannot be written ({error.strerror}); choose another folder"
+            ) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"--workdir={workdir} is in use by another run; wait for it or choose another"
+            ) from error
+
+    def release(self) -> None:
+        self._file.close()
+
+
+def as_json(config: ConfigDict) -> dict[str, Any]:
+    """A config as plain JSON types."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that a result depends on."""
+    return {"python": platform.python_version(), **{p: metadata.version(p) for p in PACKAGES}}
+
+
+def git_commit() -> str | None:
+    """The commit of the code that runs, with "+changes" when files differ; None outside git."""
+    folder = Path(__file__).parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return commit + ("+changes" if _git(folder, "status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()
+
+
+def describe(config: ConfigDict, resolved: dict[str, str]) -> dict[str, Any]:
+    """What config.json and every checkpoint say of the run."""
+    return {
+        "config": as_json(config),
+        "resolved": resolved,
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+
+
+def write_config(workdir: Path, description: dict[str, Any]) -> None:
+    write_atomically(workdir / "config.json", json.dumps(description, indent=1) + "\n")
+
+
+def changed_keys(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, tuple]:
+    """{dotted key: (before, now)} for every value that differs."""
+    changes: dict[str, tuple] = {}
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changes |= changed_keys(old, new, f"{prefix}{key}.")
+        elif old != new:
+            changes[prefix + key] = (old, new)
+    return changes
+
+
+def check_resumable(changes: dict[str, tuple], workdir: Path) -> None:
+    """Raises UserError when a key has changed that a run must keep."""
+    refused = [key for key in changes if key.startswith(FIXED)]
+    if refused:
+        what = "; ".join(f"{key}: {changes[key][0]!r} → {changes[key][1]!r}" for key in refused)
+        raise UserError(
+            f"--workdir={workdir} was begun with another config ({what}); put the value back, or "
+            f"take a new workdir (with init_from to start from these weights)"
+        )
+
+
+def mark_done(workdir: Path, step: int) -> None:
+    write_atomically(workdir / DONE, f"{step}\n")

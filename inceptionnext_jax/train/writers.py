@@ -1,0 +1,132 @@
+"""Where metrics go: metrics.jsonl always, TensorBoard and Weights & Biases on request."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.train.files import write_atomically
+
+METRICS = "metrics.jsonl"
+
+
+class Writer(Protocol):
+    def write(self, step: int, values: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class JsonLines:
+    """One JSON object a line and a line a step."""
+
+    def __init__(self, workdir: Path, after_step: int):
+        """Goes on after `after_step`: later lines are of updates that are about to be redone."""
+        path = workdir / METRICS
+        kept = [line for line in read_lines(path) if line["step"] <= after_step]
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = path.open("r+", encoding="utf-8")
+        self._file.seek(0, 2)
+        self._last = kept[-1] if kept else {"step": None}
+        self._last_start = self._file.tell() - (len(json.dumps(self._last)) + 1 if kept else 0)
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        # JSON has no nan: null says that there is no number.
+        line = {
+            key: value if not isinstance(value, float) or math.isfinite(value) else None
+            for key, value in values.items()
+        }
+        line = {"step": step, **line, "wall_time": time.time()}
+        if step == self._last["step"]:
+            line = {**self._last, **line}
+            self._file.seek(self._last_start)
+            self._file.truncate()
+        self._last, self._last_start = line, self._file.tell()
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a last line that was cut off by a kill is left out."""
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+class TensorBoard:
+    """Scalars as TensorBoard events."""
+
+    def __init__(self, workdir: Path, after_step: int):
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=after_step + 1)
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        for key, value in values.items():
+            self._writer.add_scalar(key, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WandB:
+    """Weights & Biases; a resumed run goes on under the same id."""
+
+    def __init__(self, workdir: Path, config: dict[str, Any]):
+        try:
+            import wandb
+        except ImportError as error:
+            raise UserError(
+                "log.wandb=True needs the package wandb; pip install -e '.[wandb]'"
+            ) from error
+        path = workdir / "wandb_id"
+        run_id = path.read_text().strip() if path.is_file() else wandb.util.generate_id()
+        write_atomically(path, run_id)
+        self._run = wandb.init(
+            project="inceptionnext_jax", id=run_id, resume="allow", dir=str(workdir), config=config
+        )
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        self._run.log(values, step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class Writers:
+    """All writers of a run as one."""
+
+    def __init__(self, writers: list[Writer]):
+        self._writers = writers
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        for writer in self._writers:
+            writer.write(step, values)
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+def open_writers(
+    workdir: Path, after_step: int, log: Any, config: dict[str, Any], *, main: bool
+) -> Writers:
+    """The writers that the config asks for; none on any process but the main one."""
+    if not main:
+        return Writers([])
+    writers: list[Writer] = [JsonLines(workdir, after_step)]
+    if log.tensorboard:
+        writers.append(TensorBoard(workdir, after_step))
+    if log.wandb:
+        writers.append(WandB(workdir, config))
+    return Writers(writers)
