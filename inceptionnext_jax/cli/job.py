@@ -21,23 +21,32 @@ from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.start import init_key
 from inceptionnext_jax.train.weights import load_weights, place
 
-MODES = ("train", "eval", "plan")
+def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:
+    """Trains, evaluates or plans; returns the exit code.
 
-
-def run_job(config: ConfigDict, workdir: Path | None, mode: str, checkpoint: str | None) -> int:
-    """Trains, evaluates or plans; returns the exit code. Raises UserError for a user's mistake."""
-    validate.refuse(validate.check_values(config))
+    Raises UserError with all that is wrong with config, data and flags, a line each.
+    """
     _configure_jax(config)
-    reporter = Reporter(enabled=jax.process_index() == 0)
-    if mode == "plan":
-        return _plan(config, reporter)
-    dataset = open_dataset(config)
-    plan = plans.make_plan(config, _sizes(config, dataset), jax.device_count())
-    if workdir is None:
-        raise UserError("--workdir is required: the folder for checkpoints and logs")
-    lock = workdirs.Lock(workdir) if jax.process_index() == 0 else None
+    problems = validate.check(config, jax.device_count())
+    dataset = None
     try:
-        run = _make_run(config, plan, dataset, workdir, reporter)
+        dataset = open_dataset(config)
+    except UserError as error:
+        if mode == "plan" and data.known_sizes(config.data.name) is not None:
+            return _plan(config, plans.Sizes(*data.known_sizes(config.data.name)), problems, error)
+        problems.append(str(error))
+    if workdir is None and mode != "plan":
+        problems.append("--workdir is required: the folder for checkpoints and logs")
+    validate.refuse(problems)
+    sizes = plans.Sizes(dataset.num_train, dataset.num_eval, dataset.num_classes)
+    if mode == "plan":
+        return _plan(config, sizes, [], None)
+    plan = plans.make_plan(config, sizes, jax.device_count())
+    # Absolute: Orbax refuses relative paths.
+    folder = Path(workdir).expanduser().absolute()
+    lock = workdirs.Lock(folder) if jax.process_index() == 0 else None
+    try:
+        run = _make_run(config, plan, dataset, folder)
         return train(run) if mode == "train" else _evaluate(run, checkpoint)
     finally:
         if lock:
@@ -71,23 +80,14 @@ def open_dataset(config: ConfigDict) -> data.Dataset:
     )
 
 
-def _sizes(config: ConfigDict, dataset: data.Dataset) -> plans.Sizes:
-    return plans.Sizes(dataset.num_train, dataset.num_eval, dataset.num_classes)
-
-
-def _plan(config: ConfigDict, reporter: Reporter) -> int:
+def _plan(
+    config: ConfigDict, sizes: plans.Sizes, problems: list[str], missing: UserError | None
+) -> int:
     """Prints what the config resolves to here. Data that are not here are only mentioned."""
-    missing = None
-    try:
-        sizes = _sizes(config, open_dataset(config))
-    except UserError as error:
-        known = data.known_sizes(config.data.name)
-        if known is None:
-            raise
-        missing, sizes = str(error), plans.Sizes(*known)
-    plan = plans.make_plan(config, sizes, jax.device_count())
+    reporter = Reporter()
     reporter.say(json.dumps(workdirs.as_json(config), indent=1))
-    _show(config, plan, reporter)
+    validate.refuse(problems)
+    _show(config, plans.make_plan(config, sizes, jax.device_count()), reporter)
     if missing:
         reporter.say(f"data: {missing}")
     reporter.say("verdict: " + ("runs once the data are there" if missing else "runs here"))
@@ -104,8 +104,9 @@ def _show(config: ConfigDict, plan: plans.Plan, reporter: Reporter) -> dict[str,
 
 
 def _make_run(
-    config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workdir: Path, reporter: Reporter
+    config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workdir: Path
 ) -> Run:
+    reporter = Reporter(enabled=jax.process_index() == 0)
     resolved = _show(config, plan, reporter)
     mesh = meshes.make_mesh(plan.mesh_data, plan.mesh_fsdp)
     positions = meshes.local_positions(mesh, plan.accumulate, plan.micro_batch)

@@ -57,11 +57,8 @@ class Plan:
 
 def make_plan(config: ConfigDict, sizes: Sizes, devices: int) -> Plan:
     """Resolves a config; raises UserError with all that is wrong with it, a line each."""
-    problems = validate.check_values(config)
-    validate.refuse(problems)  # what follows computes with the values
-    problems += validate.check_batch(config, devices)
-    problems += _check_data(config, sizes)
-    validate.refuse(problems)
+    problems = validate.check(config, devices)
+    validate.refuse(problems + _check_data(config, sizes))
     notes: list[str] = []
     steps_per_epoch = sizes.train // config.batch_size
     total_steps, schedule = _resolve_schedule(config, steps_per_epoch, notes)

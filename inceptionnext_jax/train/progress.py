@@ -25,6 +25,8 @@ class Reporter:
             file=sys.stdout, quiet=not enabled, highlight=False, soft_wrap=True
         )
         self._live = enabled and self._console.is_terminal
+        if not self._console.is_terminal:
+            self._console.width = 120  # a log has no width of its own
         self._bar: Progress | None = None
 
     def say(self, text: str) -> None:

@@ -51,6 +51,16 @@ def get(config: ConfigDict, key: str) -> Any:
     return config
 
 
+def check(config: ConfigDict, devices: int) -> list[str]:
+    """Everything that is wrong with a config on so many devices: one sentence each."""
+    found = check_values(config)
+    divisors = (config.batch_size, config.optim.accumulate, config.mesh.fsdp)
+    groups = (config.model.bn_group_size, config.augment.mix_group_size)
+    if min(divisors) > 0 and min(groups) >= 0:
+        found += check_batch(config, devices)
+    return found
+
+
 def check_values(config: ConfigDict) -> list[str]:
     """Every value that is wrong by itself: one sentence each, naming the key."""
     found = list(_out_of_choice(config))

@@ -1,0 +1,64 @@
+"""Command-line flags of main.py into a config, with mistakes told in one sentence."""
+
+import sys
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from inceptionnext_jax.errors import UserError, suggestion
+
+
+def parse(values: flags.FlagValues, argv: list[str]) -> ConfigDict:
+    """Parses `argv` (the program's name first) and returns the locked config.
+
+    Raises UserError for an unknown flag, key or variant, a value of the wrong type, or a config
+    file that cannot be loaded.
+    """
+    try:
+        rest = values(argv)
+        config = values.config
+        # A file that could not be loaded is reported at the first use.
+        known = config is not None and config.to_dict() is not None
+    except Exception as error:  # a config file is Python and may raise anything
+        raise UserError(_unknown_key(values, argv) or _flat(error, argv)) from error
+    if len(rest) > 1:
+        raise UserError(f"unexpected argument {rest[1]!r}; flags begin with --")
+    if not known:
+        raise UserError("--config is required: a file such as configs/tiny.py")
+    return config
+
+
+def _unknown_key(values: flags.FlagValues, argv: list[str]) -> str | None:
+    """A sentence on the first override whose key is not in the config, if there is one."""
+    overrides = [arg for arg in argv[1:] if arg.lstrip("-").startswith("config.")]
+    rest = [arg for arg in argv if arg not in overrides]
+    # ml_collections looks for overrides in sys.argv while it parses --config.
+    before, sys.argv = sys.argv, rest
+    try:
+        values(rest)
+        config: Any = values.config
+        config.to_dict()
+    except Exception:  # the trouble is not with an override
+        return None
+    finally:
+        sys.argv = before
+    for override in overrides:
+        key = override.lstrip("-").split("=")[0].removeprefix("config.")
+        node = config
+        for part in key.split("."):
+            if not isinstance(node, ConfigDict) or part not in node:
+                choices = list(node) if isinstance(node, ConfigDict) else []
+                return f"--config.{key} is not a config key{suggestion(part, choices)}"
+            node = node[part]
+    return None
+
+
+def _flat(error: Exception, argv: list[str]) -> str:
+    """An error's message on one line; of a quoted traceback, its last line."""
+    text = str(error)
+    if "Failed loading config file" in text or "Traceback" in text:
+        last = text.strip().splitlines()[-1].strip()
+        named = [arg for arg in argv[1:] if arg.lstrip("-").startswith("config=")]
+        return f"{named[-1] if named else '--config'} cannot be loaded ({last})"
+    return " ".join(text.split())
