@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.name.partition(":")[0] == "imagenet2012" and not _is_prepared(root / "imagenet2012"):
         _check_imagenet_files(args.manual_dir, root)
+    _check_other_format(Path(_builder(args.name, root, None).data_path), args.format)
     builder = _builder(args.name, root, args.format)
-    _check_other_format(Path(builder.data_path), args.format)
     _prepare(builder, args.manual_dir)
     print(f"prepared {builder.data_path} ({args.format})")
     for name, split in builder.info.splits.items():
@@ -67,12 +67,12 @@ def _check_imagenet_files(manual_dir: str | None, root: Path) -> None:
     if missing:
         raise UserError(
             f"{' and '.join(missing)} not found in {folder}; download from "
-            "https://image-net.org/download-images and put the files there, unpacked nowhere "
-            "(another folder: --manual-dir)"
+            "https://image-net.org/download-images and put the files there as they are, or name "
+            "their folder with --manual-dir"
         )
 
 
-def _builder(name: str, root: Path, file_format: str) -> Any:
+def _builder(name: str, root: Path, file_format: str | None) -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("NO_GCE_CHECK", "true")  # no probing of cloud metadata servers
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # TensorFlow needs no accelerator here
@@ -89,7 +89,7 @@ def _builder(name: str, root: Path, file_format: str) -> Any:
 
 
 def _check_other_format(directory: Path, file_format: str) -> None:
-    """A version's folder holds one format; TFDS would silently keep the old one."""
+    """A version's folder holds one format only."""
     info = directory / "dataset_info.json"
     if not info.is_file():
         return

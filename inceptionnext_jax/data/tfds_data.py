@@ -57,7 +57,9 @@ class TfdsSource:
         except UserError:
             raise
         except Exception as error:  # TFDS and array_record raise all kinds
-            raise UserError(f"cannot read example {name}: {error}; prepare it again") from error
+            raise UserError(
+                f"cannot read example {name}: {_first_line(error)}; prepare the data again"
+            ) from error
         if self.keys.file_name:
             name += f" {os.fsdecode(features[self.keys.file_name])}"
         return Example(features[self.keys.image], int(features[self.keys.label]), name)
@@ -96,7 +98,8 @@ def open_tfds(name: str, data_dir: str | None, *, train_split: str, eval_split: 
 
     name: TFDS's: name[/config][:version]. The newest version is taken without one.
     data_dir: TFDS's data_dir, or the version's folder itself.
-    A split that the data set does not have is None, but not both.
+    A split that the data set does not have is None when it was not asked for by another name
+    than the default, and when the other split is there.
     Raises UserError with the command that prepares the data when they are not there.
     """
     builder = _builder(_find(name, data_dir))
@@ -108,6 +111,15 @@ def open_tfds(name: str, data_dir: str | None, *, train_split: str, eval_split: 
             f"{builder.data_path} has neither split {train_split!r} nor {eval_split!r}; it has "
             f"{', '.join(builder.info.splits) or 'none'}: set data.train_split and data.eval_split"
         )
+    for split, source, default in (
+        (train_split, train, "train"),
+        (eval_split, held_out, "validation"),
+    ):
+        if source is None and split != default:
+            raise UserError(
+                f"{builder.data_path} has no examples in split {split!r}; it has "
+                f"{', '.join(builder.info.splits)}"
+            )
     names = tuple(builder.info.features[keys.label].names)
     return Dataset(name=name, train=train, eval=held_out, class_names=names)
 
@@ -155,7 +167,14 @@ def _builder(directory: Path) -> Any:
     try:
         return tfds.builder_from_directory(str(directory))
     except Exception as error:  # a file from a stranger can be wrong in any way
-        raise UserError(f"{directory} is not a readable TFDS data set: {error}") from error
+        raise UserError(
+            f"{directory} is not a readable TFDS data set: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else repr(error)
 
 
 def _decoders(keys: Keys) -> dict[str, Any]:
@@ -191,8 +210,8 @@ def _open_split(builder: Any, keys: Keys, split: str) -> TfdsSource | None:
         instructions = [i for i in chosen.file_instructions if i.take]
     except Exception as error:  # TFDS's parser raises all kinds
         raise UserError(
-            f"split {split!r} of {builder.info.name} is not understood ({error}); it has "
-            f"{', '.join(builder.info.splits)}, with slices such as train[:90%]"
+            f"split {split!r} of {builder.info.name} is not understood ({_first_line(error)}); "
+            f"it has {', '.join(builder.info.splits)}, with slices such as train[:90%]"
         ) from error
     length = sum(i.take for i in instructions)
     if not length:
