@@ -6,6 +6,7 @@ into batches again. Grain's position is simply the chunk's number counted from s
 at any step costs nothing and needs no iterator state.
 """
 
+import gc
 import math
 import multiprocessing
 import os
@@ -184,6 +185,8 @@ class BatchIterator(Iterator[Batch]):
         iterator, self._iterator = self._iterator, None
         if iterator is not None:
             iterator.close()
+            del iterator
+            gc.collect()  # Grain leaves the last arrays, which are shared memory, in a cycle
 
     def __enter__(self) -> "BatchIterator":
         return self

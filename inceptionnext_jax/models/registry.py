@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from inceptionnext_jax.errors import UserError, suggestion
-from inceptionnext_jax.ops.depthwise import resolve_impl
+from inceptionnext_jax.ops.depthwise import check_impl
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -129,7 +129,7 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
         _require(options, name, _is_rate(options[name]), "a number in [0, 1)")
     for name in ("remat", "scan"):
         _require(options, name, isinstance(options[name], bool), "True or False")
-    resolve_impl(options["depthwise_impl"])
+    check_impl(options["depthwise_impl"])
     depths = options["stage_depths"]
     if depths is not None:
         listed = isinstance(depths, Sequence) and len(depths) == 4

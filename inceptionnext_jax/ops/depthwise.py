@@ -80,16 +80,21 @@ def inception_mixer(
     return jnp.concatenate(parts, axis=-1)
 
 
-def resolve_impl(impl: str) -> str:
-    """Returns the implementation that `impl` stands for on this backend; refuses unknown names."""
-    if impl == "auto":
-        return "shift" if jax.default_backend() == "cpu" else "conv"
-    if impl not in IMPLEMENTATIONS:
-        choices = ["auto", *sorted(IMPLEMENTATIONS)]
+def check_impl(impl: str) -> None:
+    """Refuses unknown implementations, without touching a device."""
+    choices = ["auto", *sorted(IMPLEMENTATIONS)]
+    if impl not in choices:
         raise UserError(
             f"depthwise_impl={impl!r} is unknown, expected one of {', '.join(choices)}"
             f"{suggestion(str(impl), choices)}"
         )
+
+
+def resolve_impl(impl: str) -> str:
+    """Returns the implementation that `impl` stands for on this backend."""
+    check_impl(impl)
+    if impl == "auto":
+        return "shift" if jax.default_backend() == "cpu" else "conv"
     return impl
 
 

@@ -1,0 +1,45 @@
+"""`python -m inceptionnext_jax <command>`: everything that is not training.
+
+Each command is a module of `cli` with `add_parser(subparsers)` and `run(args) -> int`. Those
+modules import little at the top, so that --help answers at once.
+"""
+
+import argparse
+import importlib
+import pkgutil
+import sys
+from typing import NoReturn
+
+from inceptionnext_jax import cli
+from inceptionnext_jax.errors import UserError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes end as everywhere in this project: one line `error: …`, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = _Parser(
+        prog="python -m inceptionnext_jax",
+        description="InceptionNeXt in JAX: everything that is not training (that is main.py).",
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    modules = {}
+    for module in sorted(pkgutil.iter_modules(cli.__path__), key=lambda found: found.name):
+        if not module.ispkg and not module.name.startswith("_"):
+            modules[module.name] = importlib.import_module(f"{cli.__name__}.{module.name}")
+            modules[module.name].add_parser(subparsers)
+    args = parser.parse_args(argv)
+    try:
+        return modules[args.command].run(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

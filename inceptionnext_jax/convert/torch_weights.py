@@ -1,0 +1,137 @@
+"""Conversion of variables from and to PyTorch state dicts, checked as a whole.
+
+Every missing, unexpected, misshapen or non-float array is collected and reported in one error, so
+that nobody meets them one run at a time.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from inceptionnext_jax.convert.tables import family, locate
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.registry import create_model
+from inceptionnext_jax.models.stacking import unstack_blocks
+
+# What PyTorch's BatchNorm keeps besides its statistics; momentum makes it meaningless here.
+_COUNTER = "num_batches_tracked"
+
+Path = tuple[str, ...]
+
+
+def from_torch(
+    name: str, state_dict: Mapping[str, Any], num_classes: int | None = None
+) -> dict[str, Any]:
+    """Converts a PyTorch state dict in the authors' or timm's names.
+
+    Args:
+      name: Of the model, as in `create_model`.
+      state_dict: Arrays, or PyTorch tensors, of any float type.
+      num_classes: Expected number; None takes it from the classifier.
+
+    Returns:
+      {"params": …, "batch_stats": …} of float32 numpy arrays, unstacked.
+
+    Raises:
+      UserError: Arrays are missing, left over, of another shape or no floats: all are named.
+    """
+    table, classifier = family(name)
+    arrays = {key: _as_numpy(value) for key, value in state_dict.items()}
+    if num_classes is None:
+        num_classes = _length(arrays.get(locate(table, classifier[1:])[0]))
+    problems, leaves, used = Problems(), {}, set()
+    for path, expected in _template(name, num_classes).items():
+        key, leaf = locate(table, path[1:])
+        used.add(key)
+        wanted = leaf.to_torch(np.broadcast_to(np.False_, expected.shape)).shape
+        if problems.check(key, arrays.get(key), wanted):
+            leaves[path] = np.array(leaf.from_torch(arrays[key]), np.float32, order="C")
+    counters = {key for key in arrays if key.endswith(f".{_COUNTER}")}
+    problems.unexpected += [key for key in arrays if key not in used | counters]
+    problems.report(f"the state dict does not fit {name} with {num_classes} classes")
+    return traverse_util.unflatten_dict(leaves)
+
+
+def to_torch(name: str, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Converts variables to a state dict that PyTorch's models load strictly.
+
+    Args:
+      name: Of the model, as in `create_model`.
+      variables: {"params": …, "batch_stats": …}, plain or of a scanned model.
+
+    Returns:
+      float32 numpy arrays by PyTorch name, and an int64 zero for each BatchNorm's counter.
+
+    Raises:
+      UserError: Arrays are missing, left over, of another shape or no floats: all are named.
+    """
+    table, classifier = family(name)
+    flat = traverse_util.flatten_dict(unstack_blocks(variables))
+    arrays = {path: _as_numpy(value) for path, value in flat.items()}
+    num_classes = _length(arrays.get(classifier))
+    template = _template(name, num_classes)
+    problems, state_dict = Problems(), {}
+    for path, expected in template.items():
+        key, leaf = locate(table, path[1:])
+        if problems.check("/".join(path), arrays.get(path), expected.shape):
+            state_dict[key] = np.array(leaf.to_torch(arrays[path]), np.float32, order="C")
+        if path[-1] == "var":
+            state_dict[f"{key.rpartition('.')[0]}.{_COUNTER}"] = np.zeros((), np.int64)
+    problems.unexpected += ["/".join(path) for path in arrays if path not in template]
+    problems.report(f"the variables do not fit {name} with {num_classes} classes")
+    return state_dict
+
+
+@dataclasses.dataclass
+class Problems:
+    """What is wrong with a set of arrays, by kind; each entry names one array."""
+
+    missing: list[str] = dataclasses.field(default_factory=list)
+    unexpected: list[str] = dataclasses.field(default_factory=list)
+    misshapen: list[str] = dataclasses.field(default_factory=list)
+    not_floats: list[str] = dataclasses.field(default_factory=list)
+
+    def check(self, key: str, array: np.ndarray | None, shape: tuple[int, ...]) -> bool:
+        """Returns whether an array can be used, and notes why not."""
+        if array is None:
+            self.missing.append(key)
+        elif array.shape != shape:
+            self.misshapen.append(f"{key} {array.shape} instead of {shape}")
+        elif not jnp.issubdtype(array.dtype, jnp.floating):
+            self.not_floats.append(f"{key} {array.dtype}")
+        else:
+            return True
+        return False
+
+    def report(self, summary: str) -> None:
+        """Raises one UserError with all problems if there are any."""
+        kinds = {name.replace("_", " "): keys for name, keys in vars(self).items() if keys}
+        if kinds:
+            listed = [f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in kinds.items()]
+            raise UserError(f"{summary}; {'; '.join(listed)}")
+
+
+def _template(name: str, num_classes: int) -> dict[Path, jax.ShapeDtypeStruct]:
+    """Returns path -> shape of every array that the model has."""
+    model = create_model(name, num_classes=num_classes)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    return traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), image))
+
+
+def _as_numpy(value: Any) -> np.ndarray:
+    """Converts arrays and, without importing PyTorch, its tensors."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":  # which numpy does not know
+            value = value.float()
+    return np.asarray(value)
+
+
+def _length(bias: np.ndarray | None, default: int = 1000) -> int:
+    """Returns the number of classes, or the default if the classifier cannot tell."""
+    return bias.shape[0] if bias is not None and bias.size and bias.ndim == 1 else default

@@ -1,0 +1,42 @@
+"""timm's networks with weights, layer scales and statistics that hide no mistake."""
+
+import numpy as np
+
+
+def randomised(timm, name, num_classes=1000, seed=0, **options):
+    """Returns timm's twin of one of our models in evaluation mode.
+
+    With timm's own first values (gamma 1e-6, statistics 0 and 1) a wrong block would go unseen.
+    """
+    import torch
+
+    torch.manual_seed(seed)
+    names = {"inceptionnext_base_384": "inception_next_base"}
+    theirs = names.get(name, name.replace("inceptionnext", "inception_next"))
+    model = timm.create_model(theirs, num_classes=num_classes, **options)
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            if key.endswith("gamma") or key.endswith("running_mean"):
+                value.normal_()
+            elif key.endswith("running_var"):
+                value.uniform_(0.5, 2.0)
+            elif value.is_floating_point() and value.ndim == 1:
+                value.add_(0.2 * torch.randn_like(value))
+    return model.eval()
+
+
+def images(shape, seed=1):
+    """Returns [N, H, W, 3] float32 noise."""
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def to_nchw(x):
+    """Returns a PyTorch tensor of NHWC images."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+
+
+def state(model):
+    """Returns copies of a PyTorch model's arrays."""
+    return {key: value.detach().numpy().copy() for key, value in model.state_dict().items()}

@@ -1,0 +1,103 @@
+"""InceptionNeXt equals timm's: logits, gradients, running statistics."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from inceptionnext_jax import create_model
+from inceptionnext_jax.convert import from_torch, to_torch
+from tests.models.oracle import images, randomised, state, to_nchw
+
+
+def relative_error(ours, theirs):
+    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
+
+
+def logits_of(model, x):
+    import torch
+
+    with torch.no_grad():
+        return model(to_nchw(x)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("inceptionnext_atto", (224, 224)),
+        ("inceptionnext_atto", (230, 230)),
+        ("inceptionnext_atto", (192, 256)),
+        ("inceptionnext_tiny", (224, 224)),
+        ("inceptionnext_tiny", (95, 161)),
+        ("inceptionnext_small", (64, 64)),
+        ("inceptionnext_base", (64, 64)),
+    ],
+)
+def test_logits_equal_timm(timm, name, size):
+    oracle = randomised(timm, name)
+    x = images((2, *size, 3))
+    ours = create_model(name)
+    logits = ours.apply(from_torch(name, state(oracle)), x)
+    assert logits.shape == (2, 1000)
+    assert relative_error(logits, logits_of(oracle, x)) < 1e-5
+
+
+@pytest.mark.parametrize("impl", ["conv", "shift"])
+def test_each_depthwise_implementation_equals_timm(timm, impl):
+    oracle = randomised(timm, "inceptionnext_atto", num_classes=7)
+    x = images((2, 70, 97, 3))
+    ours = create_model("inceptionnext_atto", num_classes=7, depthwise_impl=impl)
+    logits = ours.apply(from_torch("inceptionnext_atto", state(oracle)), x)
+    assert relative_error(logits, logits_of(oracle, x)) < 1e-5
+
+
+def test_bfloat16_logits_are_near_timms_float32(timm):
+    oracle = randomised(timm, "inceptionnext_atto")
+    x = images((4, 96, 96, 3))
+    ours = create_model("inceptionnext_atto", dtype=jnp.bfloat16)
+    variables = from_torch("inceptionnext_atto", state(oracle))
+    logits = jax.jit(ours.apply)(variables, x)
+    assert logits.dtype == jnp.float32
+    assert relative_error(logits, logits_of(oracle, x)) < 2e-2
+
+
+def test_evaluation_gradients_equal_torchs(timm):
+    import torch
+
+    name, num_classes = "inceptionnext_atto", 10
+    oracle = randomised(timm, name, num_classes)
+    x, labels = images((2, 96, 96, 3)), np.array([3, 8])
+    torch.nn.functional.cross_entropy(oracle(to_nchw(x)), torch.from_numpy(labels)).backward()
+    variables = from_torch(name, state(oracle))
+    ours = create_model(name, num_classes=num_classes)
+
+    def loss(params):
+        logits = ours.apply({**variables, "params": params}, x)
+        return -jax.nn.log_softmax(logits)[np.arange(2), labels].mean()
+
+    grads = jax.jit(jax.grad(loss))(variables["params"])
+    named = to_torch(name, {"params": grads, "batch_stats": variables["batch_stats"]})
+    theirs = {key: value.grad.numpy() for key, value in oracle.named_parameters()}
+    largest = max(np.abs(value).max() for value in theirs.values())
+    assert largest > 0
+    for key, value in theirs.items():
+        assert np.abs(named[key] - value).max() < 1e-4 * largest, key
+
+
+def test_running_statistics_after_a_training_step_equal_torchs(timm):
+    name = "inceptionnext_atto"
+    oracle = randomised(timm, name, num_classes=7)
+    variables = from_torch(name, state(oracle))
+    x = images((3, 64, 64, 3)) + 2
+    expected_logits = logits_of(oracle.train(), x)
+    ours = create_model(name, num_classes=7)
+    logits, new = jax.jit(
+        lambda v: ours.apply(v, x, train=True, mutable=["batch_stats"])
+    )(variables)
+    assert relative_error(logits, expected_logits) < 1e-4
+    named = to_torch(name, {**variables, **new})
+    after = state(oracle)
+    statistics = [key for key in after if "running_" in key]
+    assert len(statistics) == 2 * 16
+    for key in statistics:
+        np.testing.assert_allclose(named[key], after[key], rtol=1e-4, atol=1e-4, err_msg=key)
