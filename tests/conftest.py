@@ -7,7 +7,14 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 ).strip()
 
+import jax
 import pytest
+
+from tests.runs import CACHE
+
+# The same small programs are compiled by many tests, and again in the next run of the tests.
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +27,8 @@ def timm():
     except RuntimeError:
         # PyPI's torchvision lacks compiled operators beside a CPU torch: declare what it asks for.
         library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        for operator in ("nms", "qnms"):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         pytest.torchvision_library = library  # keeps the declaration alive
     torch.set_num_threads(2)
     import timm

@@ -209,6 +209,6 @@ def _memory(config: ConfigDict, plan: Plan, model, params: int) -> str:
     )
     activations = saved * plan.device_batch
     return (
-        f"about {(state + activations) / 2**30:.2g} GiB a device, estimated "
-        f"({state / 2**30:.2g} state, {activations / 2**30:.2g} activations)"
+        f"about {(state + activations) / 2**30:.3g} GiB a device, estimated "
+        f"({state / 2**30:.3g} state, {activations / 2**30:.3g} activations)"
     )

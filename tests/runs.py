@@ -1,0 +1,105 @@
+"""Small real runs for tests: digits, a tiny InceptionNeXt, the whole command."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+CACHE = Path(tempfile.gettempdir()) / "inceptionnext_jax_tests" / "xla"
+SMALL = {
+    "compilation_cache": str(CACHE),
+    "model.stage_depths": (1, 1, 1, 1),
+    "model.depthwise_impl": "conv",  # compiles in half the time; the results are the same
+    "model.drop_path_rate": 0.2,
+    "batch_size": 32,
+    "optim.lr_batch_size": 32,
+    "total_steps": 10,
+    "log.every_steps": 1,
+    "log.tensorboard": False,
+    "checkpoint.every_steps": 5,
+    "eval.every_steps": 0,
+    "augment.interpolation": "bicubic",
+}
+
+
+def small_config(**changes: Any):
+    """configs/digits.py, shrunk; keys with dots given as {"optim.lr": …} in `changes`."""
+    from configs import digits
+
+    config = digits.get_config()
+    config.update_from_flattened_dict({**SMALL, **changes})
+    return config
+
+
+def run(workdir: Path, mode: str = "train", checkpoint: str | None = None, **changes: Any) -> int:
+    """Runs the job in this process (eight devices) and returns its exit code."""
+    from inceptionnext_jax.cli.job import run_job
+
+    return run_job(small_config(**changes), str(workdir), mode, checkpoint)
+
+
+def main_py(
+    *flags: str, devices: int = 1, check: bool = False, timeout: float = 300
+) -> subprocess.CompletedProcess:
+    """Runs `python main.py …` as a user would, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "main.py", *flags],
+        cwd=ROOT,
+        env=environment(devices),
+        capture_output=True,
+        text=True,
+        check=check,
+        timeout=timeout,
+    )
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+    # Level 0: these programs are compiled for a few steps.
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+
+
+def small_flags(**changes: Any) -> list[str]:
+    """`small_config` as flags of main.py."""
+    pairs = {**SMALL, **changes}.items()
+    return ["--config=configs/digits.py", *(f"--config.{key}={value}" for key, value in pairs)]
+
+
+def metrics(workdir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def saved_arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
+    """All arrays of a checkpoint by path."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    from inceptionnext_jax.train import trees
+
+    folder = workdir / "checkpoints" / str(step) / "state"
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        tree = checkpointer.metadata(folder).item_metadata.tree
+        wanted = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), dict(tree)
+        )
+        restored = checkpointer.restore(
+            folder,
+            args=ocp.args.PyTreeRestore(
+                item=wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted)
+            ),
+        )
+    return {path: np.asarray(leaf) for path, leaf in trees.paths_and_leaves(restored)}
+
+
+def assert_same_arrays(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    """The same paths and, bit for bit, the same values."""
+    assert one.keys() == other.keys()
+    for path, value in one.items():
+        np.testing.assert_array_equal(value, other[path], err_msg=path)
