@@ -74,8 +74,8 @@ def test_rates_rise_linearly_over_all_blocks():
 
 
 # The whole network: with gamma at 1 and statistics within each image, logits show the masks.
-OPTIONS = {"num_classes": 5, "stage_depths": (1, 2, 2, 1), "drop_path_rate": 0.6}
-OPTIONS |= {"dropout_rate": 0.3, "bn_group_size": 1}
+OPTIONS = {"num_classes": 5, "stage_depths": (1, 2, 1, 1), "drop_path_rate": 0.6}
+OPTIONS |= {"dropout_rate": 0.3, "bn_group_size": 1, "depthwise_impl": "conv"}
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from inceptionnext_jax.models.token_mixers import InceptionDWConv
 from tests.models.oracle import random_variables
 
 KEY = jax.random.key(0)
-SMALL = {"num_classes": 5, "stage_depths": (1, 1, 1, 1)}
+SMALL = {"num_classes": 5, "stage_depths": (1, 1, 1, 1), "depthwise_impl": "conv"}
 
 
 def make(**options):
-    return create_model("inceptionnext_atto", **SMALL, **options)
+    return create_model("inceptionnext_atto", **{**SMALL, **options})
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +42,15 @@ def test_features_have_strides_4_8_16_32(variables, H, W):
 def test_logits_are_the_classified_last_features(variables):
     model = make()
     x = jax.random.normal(KEY, (2, 64, 64, 3))
-    features = model.apply(variables, x, method="features")
-    logits = model.apply(variables, features[-1], method="classify")
-    np.testing.assert_array_equal(logits, model.apply(variables, x))
+
+    @jax.jit
+    def both(v):
+        features = model.apply(v, x, method="features")
+        return model.apply(v, features[-1], method="classify"), model.apply(v, x)
+
+    logits, expected = both(variables)
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_initial_values_are_the_references():
@@ -74,23 +80,24 @@ def test_bfloat16_keeps_parameters_and_logits_in_float32():
 
 def test_float64_is_float64_throughout():
     with jax.enable_x64(True):
-        model = make(dtype="float64", drop_path_rate=0.2, dropout_rate=0.2, depthwise_impl="conv")
+        model = make(dtype="float64", drop_path_rate=0.2, dropout_rate=0.2)
         x = np.random.default_rng(0).normal(size=(2, 32, 32, 3))
         variables = random_variables(model)
         assert {leaf.dtype.name for leaf in jax.tree.leaves(variables)} == {"float64"}
         jaxpr = jax.make_jaxpr(lambda v: model.apply(v, x))(variables)
         narrow = [v for e in jaxpr.eqns for v in e.outvars if v.aval.dtype == jnp.float32]
         assert not narrow
-        logits, new = model.apply(
-            variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": KEY}
+        train = functools.partial(
+            model.apply, train=True, mutable=["batch_stats"], rngs={"dropout": KEY}
         )
-        assert logits.dtype == jnp.float64
-        assert {leaf.dtype.name for leaf in jax.tree.leaves(new)} == {"float64"}
-        single = create_model("inceptionnext_atto", **SMALL).apply(
-            jax.tree.map(lambda leaf: leaf.astype(np.float32), variables), x.astype(np.float32)
-        )
+        logits, new = jax.eval_shape(train, variables, x)
+        assert {leaf.dtype.name for leaf in jax.tree.leaves((logits, new))} == {"float64"}
+        double = jax.jit(model.apply)(variables, x)
+        assert double.dtype == jnp.float64
+        narrowed = jax.tree.map(lambda leaf: leaf.astype(np.float32), variables)
+        single = jax.jit(make().apply)(narrowed, x.astype(np.float32))
         assert single.dtype == jnp.float32
-        np.testing.assert_allclose(single, model.apply(variables, x), atol=1e-5)
+        np.testing.assert_allclose(single, double, atol=1e-5 * np.abs(double).max())
 
 
 def test_token_mixer_may_be_a_name_or_a_factory():
