@@ -1,6 +1,27 @@
-"""timm's networks with weights, layer scales and statistics that hide no mistake."""
+"""Networks, timm's and ours, with weights, layer scales and statistics that hide no mistake."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+
+def random_variables(model, seed=0):
+    """Returns numpy variables for one of our models, drawn without compiling anything."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    random = np.random.default_rng(seed)
+
+    def value(path, leaf):
+        noise = random.normal(size=leaf.shape)
+        name = path[-1].key
+        if name == "var":
+            noise = np.exp(0.1 * noise)
+        elif name == "kernel":
+            noise /= np.sqrt(np.prod(leaf.shape[:-1]))
+        else:
+            noise = 0.1 * noise + (name in ("gamma", "scale"))
+        return noise.astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(value, shapes)
 
 
 def randomised(timm, name, num_classes=1000, seed=0, **options):

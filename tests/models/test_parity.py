@@ -91,9 +91,9 @@ def test_running_statistics_after_a_training_step_equal_torchs(timm):
     x = images((3, 64, 64, 3)) + 2
     expected_logits = logits_of(oracle.train(), x)
     ours = create_model(name, num_classes=7)
-    logits, new = jax.jit(
-        lambda v: ours.apply(v, x, train=True, mutable=["batch_stats"])
-    )(variables)
+    logits, new = jax.jit(lambda v: ours.apply(v, x, train=True, mutable=["batch_stats"]))(
+        variables
+    )
     assert relative_error(logits, expected_logits) < 1e-4
     named = to_torch(name, {**variables, **new})
     after = state(oracle)

@@ -1,0 +1,143 @@
+"""The registry: names, options, published facts and exact counts."""
+
+import dataclasses
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from inceptionnext_jax import create_model, list_models, model_info
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.macs import count_macs, count_params
+from inceptionnext_jax.models.registry import register_model
+
+# Parameters and multiply-accumulates at the native size, counted in PyTorch on the authors' models.
+COUNTS = {
+    "inceptionnext_atto": (224, 4_156_520, 503_035_040),
+    "inceptionnext_tiny": (224, 28_055_680, 4_188_634_272),
+    "inceptionnext_small": (224, 49_374_016, 8_355_682_080),
+    "inceptionnext_base": (224, 86_672_136, 14_841_072_000),
+    "inceptionnext_base_384": (384, 86_672_136, 43_602_524_160),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_are_exact(name):
+    size, params, macs = COUNTS[name]
+    model, info = create_model(name), model_info(name)
+    assert (info.input_size, info.params, info.macs) == (size, params, macs)
+    assert count_params(model) == params
+    assert count_macs(model, size) == macs
+    assert count_macs(model.clone(scan=True, remat=True), size) == macs
+
+
+def test_macs_of_a_non_square_image_scale_with_its_area():
+    model = create_model("inceptionnext_atto")
+    head = 320 * 960 + 960 * 1000
+    square, wide = count_macs(model, 64), count_macs(model, (64, 128))
+    assert wide - head == 2 * (square - head)
+
+
+def test_names_are_listed_sorted_and_by_glob():
+    assert list_models() == sorted(list_models())
+    assert set(COUNTS) <= set(list_models())
+    assert list_models("*base*") == ["inceptionnext_base", "inceptionnext_base_384"]
+    assert list_models("nothing*") == []
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_info_is_complete_and_frozen(name):
+    info = model_info(name)
+    assert info.name == name
+    assert 0 < info.top1 < 1
+    assert "reported" in info.top1_source
+    assert info.weights_url.endswith(f"{name}.pth")
+    assert info.licence
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        info.top1 = 1.0
+
+
+def test_preprocessing_of_the_released_weights():
+    crops = {name: model_info(name).crop_pct for name in COUNTS}
+    assert crops == dict(zip(COUNTS, (0.875, 0.875, 0.875, 0.95, 1.0), strict=True))
+
+
+@pytest.mark.parametrize("function", [create_model, model_info])
+def test_unknown_name_suggests(function):
+    with pytest.raises(UserError, match=r"'inceptionnext_tny'.*did you mean inceptionnext_tiny"):
+        function("inceptionnext_tny")
+
+
+def test_unknown_option_suggests():
+    with pytest.raises(UserError, match=r"'drop_path'.*did you mean drop_path_rate"):
+        create_model("inceptionnext_atto", drop_path=0.1)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("num_classes", 0),
+        ("num_classes", 10.0),
+        ("num_classes", True),
+        ("drop_path_rate", 1.0),
+        ("drop_path_rate", -0.1),
+        ("drop_path_rate", float("nan")),
+        ("drop_path_rate", None),
+        ("dropout_rate", "0.1"),
+        ("bn_group_size", -1),
+        ("bn_group_size", None),
+        ("remat", "yes"),
+        ("scan", 1),
+        ("depthwise_impl", "fast"),
+        ("stage_depths", (1, 1, 1)),
+        ("stage_depths", (1, 1, 1, 0)),
+        ("stage_depths", 3),
+        ("dtype", "bflot16"),
+        ("dtype", jnp.int32),
+        ("dtype", None),
+        ("dtype", "float64"),  # needs JAX's 64-bit mode
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(option, value):
+    with pytest.raises(UserError, match=option):
+        create_model("inceptionnext_atto", **{option: value})
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", jnp.bfloat16, jnp.dtype("bfloat16")])
+def test_dtype_may_be_spelled_as_name_or_type(dtype):
+    assert create_model("inceptionnext_atto", dtype=dtype).dtype == jnp.bfloat16
+
+
+def test_models_are_equal_and_hashable_when_their_options_are():
+    first, second = (create_model("inceptionnext_atto", stage_depths=[1, 1, 1, 1]) for _ in "ab")
+    assert first == second
+    assert hash(first) == hash(second)
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(ValueError, match="twice"):
+        register_model(model_info("inceptionnext_atto"), lambda **_: None)
+
+
+def test_import_is_light():
+    code = (
+        "import sys, inceptionnext_jax as inx; inx.create_model('inceptionnext_atto');"
+        "from jax._src import xla_bridge;"
+        "heavy = {'torch', 'tensorflow', 'optax', 'orbax', 'grain', 'cv2'} & set(sys.modules);"
+        "print(sorted(heavy), xla_bridge.backends_are_initialized(), inx.__version__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "False", "0.1.0"]
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_model_runs_on_small_images(name):
+    model = create_model(name, num_classes=7, stage_depths=(1, 1, 1, 1))
+    x = np.zeros((2, 32, 32, 3), np.float32)
+    logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), x)
+    assert logits.shape == (2, 7)
+    assert logits.dtype == jnp.float32
+    assert set(variables) == {"params", "batch_stats"}
