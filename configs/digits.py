@@ -1,6 +1,6 @@
 """scikit-learn's 1,797 handwritten digits through the whole ImageNet path, on a laptop.
 
-    python main.py --config=configs/digits.py --workdir=out/digits
+python main.py --config=configs/digits.py --workdir=out/digits
 """
 
 from configs import default

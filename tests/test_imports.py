@@ -10,7 +10,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "inceptionnext_jax"
 # From the top down: a module may import from its own room and from rooms below it.
-ROOMS = ["cli", "tasks", "train", "explain", "export", "convert", "augment", "data", "models", "ops"]
+ROOMS = [
+    "cli",
+    "tasks",
+    "train",
+    "explain",
+    "export",
+    "convert",
+    "augment",
+    "data",
+    "models",
+    "ops",
+]
 BESIDE = {"explain", "export", "convert"}  # users of models; they know nothing of training
 BANNED = {"torch", "tensorflow", "timm", "torchvision"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -31,7 +42,9 @@ def imports(path: Path, nested: bool) -> set[str]:
 
 def room(dotted: str) -> str | None:
     parts = dotted.split(".")
-    return parts[1] if parts[0] == "inceptionnext_jax" and parts[1:2] and parts[1] in ROOMS else None
+    return (
+        parts[1] if parts[0] == "inceptionnext_jax" and parts[1:2] and parts[1] in ROOMS else None
+    )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -21,29 +21,26 @@ from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.start import init_key
 from inceptionnext_jax.train.weights import load_weights, place
 
+
 def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:
     """Trains, evaluates or plans; returns the exit code.
 
     Raises UserError with all that is wrong with config, data and flags, a line each.
     """
     _configure_jax(config)
+    if mode == "plan":
+        return _plan(config)
     problems = validate.check(config, jax.device_count())
-    dataset = None
+    if workdir is None:
+        problems.append("--workdir is required: the folder for checkpoints and logs")
     try:
         dataset = open_dataset(config)
     except UserError as error:
-        if mode == "plan" and data.known_sizes(config.data.name) is not None:
-            return _plan(config, plans.Sizes(*data.known_sizes(config.data.name)), problems, error)
         problems.append(str(error))
-    if workdir is None and mode != "plan":
-        problems.append("--workdir is required: the folder for checkpoints and logs")
     validate.refuse(problems)
-    sizes = plans.Sizes(dataset.num_train, dataset.num_eval, dataset.num_classes)
-    if mode == "plan":
-        return _plan(config, sizes, [], None)
-    plan = plans.make_plan(config, sizes, jax.device_count())
+    plan = plans.make_plan(config, _sizes(dataset), jax.device_count())
     # Absolute: Orbax refuses relative paths.
-    folder = Path(workdir).expanduser().absolute()
+    folder = Path(str(workdir)).expanduser().absolute()
     lock = workdirs.Lock(folder) if jax.process_index() == 0 else None
     try:
         run = _make_run(config, plan, dataset, folder)
@@ -80,12 +77,27 @@ def open_dataset(config: ConfigDict) -> data.Dataset:
     )
 
 
-def _plan(
-    config: ConfigDict, sizes: plans.Sizes, problems: list[str], missing: UserError | None
-) -> int:
-    """Prints what the config resolves to here. Data that are not here are only mentioned."""
+def _sizes(dataset: data.Dataset) -> plans.Sizes:
+    return plans.Sizes(dataset.num_train, dataset.num_eval, dataset.num_classes)
+
+
+def _plan(config: ConfigDict) -> int:
+    """Prints what the config resolves to here, and all that is wrong with it.
+
+    Data that are not here are no mistake: a plan is often made on another machine.
+    """
     reporter = Reporter()
     reporter.say(json.dumps(workdirs.as_json(config), indent=1))
+    problems = validate.check(config, jax.device_count())
+    missing = None
+    try:
+        sizes = _sizes(open_dataset(config))
+    except UserError as error:
+        missing, known = str(error), data.known_sizes(config.data.name)
+        if known is None:
+            validate.refuse([*problems, missing])
+        else:
+            sizes = plans.Sizes(*known)
     validate.refuse(problems)
     _show(config, plans.make_plan(config, sizes, jax.device_count()), reporter)
     if missing:
@@ -103,9 +115,7 @@ def _show(config: ConfigDict, plan: plans.Plan, reporter: Reporter) -> dict[str,
     return {what: resolved for what, _, resolved in rows}
 
 
-def _make_run(
-    config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workdir: Path
-) -> Run:
+def _make_run(config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workdir: Path) -> Run:
     reporter = Reporter(enabled=jax.process_index() == 0)
     resolved = _show(config, plan, reporter)
     mesh = meshes.make_mesh(plan.mesh_data, plan.mesh_fsdp)

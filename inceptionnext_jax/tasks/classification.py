@@ -37,7 +37,7 @@ class Classification:
     def init(self, key: jax.Array) -> dict[str, Any]:
         # Two images: BatchNorm's statistics must be defined, and nothing depends on how many.
         images = jnp.zeros((2, self.image_size, self.image_size, 3), jnp.float32)
-        return self.model.init(key, images, train=False)
+        return dict(self.model.init(key, images, train=False))
 
     def augment(self, key: jax.Array, batch: Batch, positions: jax.Array) -> Batch:
         return self.augment_fn(key, batch, positions)
@@ -64,7 +64,7 @@ class Classification:
         sums = {"loss": (losses.sum(), count)}
         return losses.mean(), (updates.get("batch_stats", {}), sums)
 
-    def predict(self, variables: dict[str, Any], batch: Batch) -> jax.Array:
+    def predict(self, variables: dict[str, Any], batch: Batch) -> Any:
         return self.model.apply(variables, self.normalize(batch["image"]), train=False)
 
     def metrics(self, outputs: jax.Array, batch: Batch) -> Sums:

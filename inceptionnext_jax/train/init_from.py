@@ -18,7 +18,9 @@ def merge(fresh: Any, loaded: Any, where: str) -> tuple[Any, list[str]]:
     Raises UserError, naming the paths, for any other mismatch.
     """
     given = dict(trees.paths_and_leaves(loaded))
-    merged, renewed, wrong = [], [], []
+    merged: list[Any] = []
+    renewed: list[str] = []
+    wrong: list[str] = []
     for path, leaf in trees.paths_and_leaves(fresh):
         source = given.pop(path, None)
         if source is not None and tuple(source.shape) == tuple(leaf.shape):

@@ -161,9 +161,7 @@ class _Training:
             state = start.from_weights(config.init_from, config.model.name, run.reporter.say)
         else:
             state = start.fresh()
-        step = make_train_step(
-            run.task, optimizer, seed=config.seed, ema_decay=config.ema_decay
-        )
+        step = make_train_step(run.task, optimizer, seed=config.seed, ema_decay=config.ema_decay)
         everywhere = meshes.replicated(run.mesh)
         jitted = jax.jit(
             step,
@@ -175,9 +173,7 @@ class _Training:
 
     def run(self) -> int:
         plan, reporter = self.run_.plan, self.run_.reporter
-        reporter.say(
-            f"resumed from step {self.start}" if self.start else "started from step 0"
-        )
+        reporter.say(f"resumed from step {self.start}" if self.start else "started from step 0")
         batch = next(self.feed)
         step = self._compiled(batch)
         reporter.start("training", plan.total_steps, self.start)
@@ -239,7 +235,7 @@ class _Training:
             self.recorder.last_saved = done
         if stopping:
             self.checkpoints.wait()
-            self.run_.reporter.say(f"stopped by {self.stop.signal.name} after saving step {done}")
+            self.run_.reporter.say(f"stopped by {self.stop} after saving step {done}")
         self.recorder.clock.resume()
         return stopping
 
@@ -284,4 +280,3 @@ def evaluate_weights(
             scalars, reports[name] = run.task.summarize(run.evaluator(variables))
             scores |= {f"{name}/{key}": value for key, value in scalars.items()}
     return scores, reports
-

@@ -49,8 +49,8 @@ def local_positions(mesh: Mesh, accumulate: int, micro_batch: int) -> np.ndarray
     the global batch, whatever the mesh.
     """
     indices = batch_sharding(mesh).addressable_devices_indices_map((accumulate, micro_batch))
-    rows = sorted({(s.start or 0, micro_batch if s.stop is None else s.stop)
-                   for _, s in indices.values()})  # fmt: skip
+    slices = [index[1] for index in indices.values() if index is not None]
+    rows = sorted({(s.start or 0, micro_batch if s.stop is None else s.stop) for s in slices})
     local = np.concatenate([np.arange(start, stop) for start, stop in rows])
     return (np.arange(accumulate)[:, None] * micro_batch + local).reshape(-1)
 
@@ -62,8 +62,6 @@ def to_device(batch: dict[str, np.ndarray], mesh: Mesh, shape: Sequence[int]) ->
 
     def place(array: np.ndarray) -> jax.Array:
         local = array.reshape(accumulate, -1, *array.shape[1:])
-        return jax.make_array_from_process_local_data(
-            sharding, local, (*shape, *array.shape[1:])
-        )
+        return jax.make_array_from_process_local_data(sharding, local, (*shape, *array.shape[1:]))
 
     return jax.tree.map(place, batch)

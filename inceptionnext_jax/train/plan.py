@@ -151,9 +151,7 @@ def create_model(config: ConfigDict, plan: Plan):
     """The config's model, a Linen module."""
     options = {key: config.model[key] for key in config.model if key != "name"}
     options["num_classes"] = plan.num_classes
-    return models.create_model(
-        config.model.name, **options, dtype=DTYPES[config.compute_dtype]
-    )
+    return models.create_model(config.model.name, **options, dtype=DTYPES[config.compute_dtype])
 
 
 def rows(config: ConfigDict, plan: Plan) -> list[tuple[str, str, str]]:

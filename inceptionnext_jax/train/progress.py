@@ -11,7 +11,7 @@ from rich.table import Table
 
 
 def duration(seconds: float) -> str:
-    """"1 d 02:03:04", without the days when there are none."""
+    """ "1 d 02:03:04", without the days when there are none."""
     days, rest = divmod(round(seconds), 86400)
     clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
     return f"{days} d {clock}" if days else clock
@@ -21,20 +21,21 @@ class Reporter:
     """Messages, tables and progress on standard output; silent where not `enabled`."""
 
     def __init__(self, enabled: bool = True):
-        self._console = Console(
-            file=sys.stdout, quiet=not enabled, highlight=False, soft_wrap=True
-        )
+        self._console = Console(file=sys.stdout, quiet=not enabled, highlight=False, soft_wrap=True)
         self._live = enabled and self._console.is_terminal
         if not self._console.is_terminal:
             self._console.width = 120  # a log has no width of its own
         self._bar: Progress | None = None
+        self._detail = ""
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False)
 
     def table(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
         """Rows of (what, requested, resolved)."""
-        table = Table("", "requested", "resolved", title=title, box=box.SIMPLE, title_justify="left")
+        table = Table(
+            "", "requested", "resolved", title=title, box=box.SIMPLE, title_justify="left"
+        )
         for row in rows:
             table.add_row(*row)
         self._console.print(table)
@@ -54,8 +55,8 @@ class Reporter:
 
     def update(self, done: int, detail: str | None = None) -> None:
         if self._bar is not None:
-            fields = {} if detail is None else {"detail": detail}
-            self._bar.update(self._task, completed=done, **fields)
+            self._detail = self._detail if detail is None else detail
+            self._bar.update(self._task, completed=done, detail=self._detail)
 
     def line(self, done: int, detail: str) -> None:
         """A step's line: kept in a log, shown behind the bar on a terminal."""

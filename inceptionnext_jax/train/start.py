@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import optax
@@ -35,6 +34,10 @@ class Start:
         self._fresh = lambda key: self._create(task.init(key))
         shapes = jax.eval_shape(self._fresh, self._key)
         self.shardings = meshes.state_shardings(mesh, shapes)
+        # Each parameter's random numbers are a program of their own to a CPU's compiler, which
+        # would optimise for longer than they run.
+        quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+        self._init = jax.jit(self._fresh, out_shardings=self.shardings, compiler_options=quick)
         self.abstract: TrainState = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             shapes,
@@ -43,19 +46,17 @@ class Start:
 
     def fresh(self) -> TrainState:
         """Initialised on the devices, in one compiled call."""
-        return jax.jit(self._fresh, out_shardings=self.shardings)(self._key)
+        return self._init(self._key)
 
     def resumed(self, checkpoints: Checkpoints, step: int) -> TrainState:
         return checkpoints.restore(step, self.abstract)
 
-    def from_weights(
-        self, source: str, model_name: str, say: Callable[[str], None]
-    ) -> TrainState:
+    def from_weights(self, source: str, model_name: str, say: Callable[[str], None]) -> TrainState:
         """Fresh but for the weights at `source` (its averages where it has them)."""
         variables, averages, _ = load_weights(Path(source).expanduser(), model_name)
         if averages is not None:
             say(f"init_from={source}: taking the averaged weights")
-        fresh = jax.jit(self._fresh, out_shardings=self.shardings)(self._key).weights()
+        fresh = self.fresh().weights()
         merged, notes = merge(fresh, with_layout_of(fresh, averages or variables), source)
         for note in notes:
             say(note)

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from inceptionnext_jax.train.task import Task
 from inceptionnext_jax.train.optimizer import Optimizer
 from inceptionnext_jax.train.state import TrainState
+from inceptionnext_jax.train.task import Task
 
 Metrics = dict[str, Any]
 Step = Callable[[TrainState, Any, dict[str, Any]], tuple[TrainState, Metrics]]
@@ -25,9 +25,7 @@ def make_train_step(
     All randomness is a function of (seed, state.step, position in the global batch).
     """
 
-    def step(
-        state: TrainState, batch: Any, hyper: dict[str, Any]
-    ) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, batch: Any, hyper: dict[str, Any]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         gradient, batch_stats, sums = _accumulated(task, state, batch, key, hyper)
         norm = optax.tree.norm(gradient)
@@ -39,9 +37,7 @@ def make_train_step(
         loss, count = sums["loss"]
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
         new = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, state)
-        new = new.replace(
-            step=state.step + 1, skipped=state.skipped + jnp.logical_not(finite)
-        )
+        new = new.replace(step=state.step + 1, skipped=state.skipped + jnp.logical_not(finite))
         last = {
             "grad_norm": norm,
             "param_norm": optax.tree.norm(new.params),

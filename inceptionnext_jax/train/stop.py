@@ -25,6 +25,9 @@ class StopRequest:
     def __bool__(self) -> bool:
         return self.signal is not None
 
+    def __str__(self) -> str:
+        return "nothing" if self.signal is None else self.signal.name
+
     def restore(self) -> None:
         """Gives the signals back to whoever handled them before."""
         for number, handler in self._previous.items():

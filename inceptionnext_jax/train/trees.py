@@ -43,6 +43,5 @@ def require_match(tree: Any, pattern: str, key: str) -> None:
     """Raises UserError when a regex finds no leaf: most likely it is misspelt."""
     if not any(re.search(pattern, path) for path in paths(tree)):
         raise UserError(
-            f"{key}={pattern!r} matches no parameter; paths look like "
-            f"{', '.join(paths(tree)[:3])}"
+            f"{key}={pattern!r} matches no parameter; paths look like {', '.join(paths(tree)[:3])}"
         )

@@ -23,22 +23,51 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "on_nan": ("stop", "skip"),
     "model.depthwise_impl": ("auto", *sorted(depthwise.IMPLEMENTATIONS)),
 }
-POSITIVE = (
-    "batch_size optim.lr optim.eps optim.accumulate log.every_steps data.image_size data.crop_pct "
-    "checkpoint.keep_latest mesh.fsdp model.num_classes stop.patience optim.clip_norm"
-).split()
-NOT_NEGATIVE = (
-    "total_epochs total_steps data.workers augment.mixup augment.cutmix augment.mix_group_size "
-    "model.bn_group_size optim.lr_batch_size optim.weight_decay schedule.warmup_epochs "
-    "schedule.warmup_lr schedule.min_lr schedule.cooldown_epochs checkpoint.every_steps "
-    "checkpoint.keep_best eval.every_steps profile.start profile.steps"
-).split()
+POSITIVE = [
+    "batch_size",
+    "optim.lr",
+    "optim.eps",
+    "optim.accumulate",
+    "log.every_steps",
+    "data.image_size",
+    "data.crop_pct",
+    "checkpoint.keep_latest",
+    "mesh.fsdp",
+    "model.num_classes",
+    "stop.patience",
+    "optim.clip_norm",
+]
+NOT_NEGATIVE = [
+    "total_epochs",
+    "total_steps",
+    "data.workers",
+    "augment.mixup",
+    "augment.cutmix",
+    "augment.mix_group_size",
+    "model.bn_group_size",
+    "optim.lr_batch_size",
+    "optim.weight_decay",
+    "schedule.warmup_epochs",
+    "schedule.warmup_lr",
+    "schedule.min_lr",
+    "schedule.cooldown_epochs",
+    "checkpoint.every_steps",
+    "checkpoint.keep_best",
+    "eval.every_steps",
+    "profile.start",
+    "profile.steps",
+]
 UP_TO_ONE = (  # shares and probabilities
     "augment.hflip augment.mix_switch_prob augment.random_erasing data.crop_pct"
 ).split()
-BELOW_ONE = (
-    "model.drop_path_rate model.dropout_rate loss.label_smoothing optim.b1 optim.b2 ema_decay"
-).split()
+BELOW_ONE = [
+    "model.drop_path_rate",
+    "model.dropout_rate",
+    "loss.label_smoothing",
+    "optim.b1",
+    "optim.b2",
+    "ema_decay",
+]
 METRICS = tuple(
     f"{weights}/{metric}" for weights in ("eval", "eval_ema") for metric in ("top1", "top5", "loss")
 )

@@ -52,7 +52,8 @@ def one_step(accumulate: int = 1, ema_decay=None, batch=None, lr=1e-3, steps=1, 
 
 def largest_difference(one, other) -> float:
     return max(
-        float(jnp.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True)
+        float(jnp.abs(a - b).max())
+        for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True)
     )
 
 
@@ -203,7 +204,9 @@ def test_large_arrays_are_split_over_fsdp_and_moments_lie_as_their_parameters():
 def test_the_same_seed_gives_the_same_start_on_any_mesh():
     task, optimizer, _ = parts(8)
     states = [
-        jax.device_get(Start(task, meshes.make_mesh(data, fsdp), optimizer.tx, seed=5, ema=False).fresh())
+        jax.device_get(
+            Start(task, meshes.make_mesh(data, fsdp), optimizer.tx, seed=5, ema=False).fresh()
+        )
         for data, fsdp in ((8, 1), (2, 4))
     ]
     jax.tree.map(np.testing.assert_array_equal, *states)
@@ -216,5 +219,3 @@ def test_local_positions_cover_the_global_batch_once():
     batch = {"x": positions}
     placed = meshes.to_device(batch, mesh, (3, 16))["x"]
     np.testing.assert_array_equal(placed, np.arange(48).reshape(3, 16))
-
-
