@@ -75,6 +75,22 @@ def test_orientation_in_exif_is_left_alone_by_both_decoders():
     assert decode_rgb(data).shape == (40, 56, 3)
 
 
+def test_cmyk_is_left_to_pillow_whatever_its_marker_says():
+    data = encode(photo(40, 56), mode="CMYK")
+    at = data.index(b"Adobe") + 11  # the colour transform: 0 is CMYK, 2 is YCCK
+    for transform in (b"\x00", b"\x02"):
+        changed = data[:at] + transform + data[at + 1 :]
+        assert not _is_plain_jpeg(changed)
+        np.testing.assert_array_equal(decode_rgb(changed), pillow(changed))
+
+
+def test_truncated_jpegs_are_left_to_pillow_which_refuses_them():
+    data = encode(photo(100, 100))
+    assert _is_plain_jpeg(data)
+    assert not _is_plain_jpeg(data[:-2])
+    assert not _is_plain_jpeg(data[: len(data) // 2])
+
+
 def test_comments_and_adobe_markers_are_stepped_over():
     data = encode(photo(40, 56), comment=b"\xff\xc0 not a frame header" * 40)
     assert _is_plain_jpeg(data)
