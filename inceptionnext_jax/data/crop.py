@@ -88,7 +88,8 @@ def train_pixels(
     Returns: [size, size, 3] uint8, perhaps a view with a negative stride.
     """
     pixels = decode_rgb(image, name)
-    top, left, h, w = random_box(uniforms[2:], *pixels.shape[:2], scale, ratio)
+    height, width = pixels.shape[:2]
+    top, left, h, w = random_box(uniforms[2:], height, width, scale, ratio)
     if interpolation == "random":
         interpolation = "bilinear" if uniforms[1] < 0.5 else "bicubic"
     crop = Image.fromarray(pixels[top : top + h, left : left + w])

@@ -51,7 +51,7 @@ def _is_plain_jpeg(data: bytes) -> bool:
     """Whether OpenCV and Pillow agree on `data`: a whole JPEG, grey or YCbCr, of sane size.
 
     CMYK and RGB-coded JPEGs are converted differently, and a truncated one is an error to Pillow
-    but grey pixels to OpenCV.
+    but grey pixels to some versions of OpenCV.
     """
     if data[:2] != b"\xff\xd8" or b"\xff\xd9" not in data[-64:]:
         return False

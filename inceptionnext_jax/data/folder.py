@@ -60,12 +60,13 @@ def open_folder(directory: str | None, *, train_split: str, eval_split: str) -> 
         raise UserError(f"data.dir={directory} is not a folder; {_LAYOUT}")
     train_root = _find_split(root, (train_split,))
     eval_root = _find_split(root, (eval_split, *EVAL_FOLDERS))
-    if train_root is None and eval_root is None:
+    class_root = train_root or eval_root
+    if class_root is None:
         raise UserError(
             f"{root} has neither a folder {train_split!r} nor one of {eval_split!r}, "
             f"{', '.join(map(repr, EVAL_FOLDERS))}; {_LAYOUT}"
         )
-    class_names = _class_names(train_root or eval_root)
+    class_names = _class_names(class_root)
     return Dataset(
         name="folder",
         train=None if train_root is None else _list_split(train_root, class_names),

@@ -40,7 +40,8 @@ Batch = dict[str, np.ndarray]
 class _Rows(Protocol):
     """Makes the rows lo..hi-1 of this process's part of a step's batch."""
 
-    num_rows: int
+    @property
+    def num_rows(self) -> int: ...
 
     def make(self, step: int, lo: int, hi: int) -> Batch: ...
 
