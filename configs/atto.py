@@ -1,4 +1,4 @@
-"""InceptionNeXt-A, 224×224 (paper, supplement, Table 1). Reported: 75.3 % top-1, 4.2 M, 0.51 G MACs.
+"""InceptionNeXt-A, 224×224 (supplement, Table 1). Reported: 75.3 % top-1, 4.2 M, 0.51 G MACs.
 
     python main.py --config=configs/atto.py --workdir=/ckpt
 

@@ -1,4 +1,4 @@
-"""InceptionNeXt-B, 224×224 (paper, supplement, Table 1). Reported: 84.0 % top-1, 86.7 M, 14.9 G MACs.
+"""InceptionNeXt-B, 224×224 (supplement, Table 1). Reported: 84.0 % top-1, 86.7 M, 14.9 G MACs.
 
 python main.py --config=configs/base.py --workdir=/ckpt
 """

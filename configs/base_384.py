@@ -1,4 +1,4 @@
-"""InceptionNeXt-B fine-tuned at 384×384 (paper, supplement, Table 1). Reported: 85.2 % top-1.
+"""InceptionNeXt-B fine-tuned at 384×384 (supplement, Table 1). Reported: 85.2 % top-1.
 
     python main.py --config=configs/base_384.py --workdir=/ckpt --config.init_from=/ckpt_of_base
 

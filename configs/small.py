@@ -1,4 +1,4 @@
-"""InceptionNeXt-S, 224×224 (paper, supplement, Table 1). Reported: 83.5 % top-1, 49.4 M, 8.4 G MACs.
+"""InceptionNeXt-S, 224×224 (supplement, Table 1). Reported: 83.5 % top-1, 49.4 M, 8.4 G MACs.
 
 python main.py --config=configs/small.py --workdir=/ckpt
 """

@@ -1,4 +1,4 @@
-"""InceptionNeXt-T, 224×224 (paper, supplement, Table 1). Reported: 82.3 % top-1, 28.1 M, 4.2 G MACs.
+"""InceptionNeXt-T, 224×224 (supplement, Table 1). Reported: 82.3 % top-1, 28.1 M, 4.2 G MACs.
 
 python main.py --config=configs/tiny.py --workdir=/ckpt
 """

@@ -182,7 +182,9 @@ def _preprocessing(config: ConfigDict, plan: plans.Plan) -> dict[str, Any]:
 def _evaluate(run: Run, checkpoint: str | None) -> int:
     """Evaluates the newest checkpoint of the workdir, or the weights at `checkpoint`."""
     source = Path(checkpoint).expanduser() if checkpoint else run.workdir
-    variables, averages, meta = load_weights(source, run.config.model.name)
+    variables, averages, meta = load_weights(
+        source, run.config.model.name, run.config.model.stage_depths
+    )
     shapes = jax.eval_shape(run.task.init, init_key(run.config.seed))
     shapes = {"params": shapes["params"], "batch_stats": shapes.get("batch_stats", {})}
     abstract = jax.tree.map(

@@ -5,7 +5,7 @@ that nobody meets them one run at a time.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,7 +25,10 @@ Path = tuple[str, ...]
 
 
 def from_torch(
-    name: str, state_dict: Mapping[str, Any], num_classes: int | None = None
+    name: str,
+    state_dict: Mapping[str, Any],
+    num_classes: int | None = None,
+    stage_depths: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Converts a PyTorch state dict in the authors' or timm's names.
 
@@ -33,6 +36,7 @@ def from_torch(
       name: Of the model, as in `create_model`.
       state_dict: Arrays, or PyTorch tensors, of any float type.
       num_classes: Expected number; None takes it from the classifier.
+      stage_depths: As in `create_model`, of a net that is not as deep as published.
 
     Returns:
       {"params": …, "batch_stats": …} of float32 numpy arrays, unstacked.
@@ -45,7 +49,7 @@ def from_torch(
     if num_classes is None:
         num_classes = _length(arrays.get(locate(table, classifier[1:])[0]))
     problems, leaves, used = Problems(), {}, set()
-    for path, expected in _template(name, num_classes).items():
+    for path, expected in _template(name, num_classes, stage_depths).items():
         key, leaf = locate(table, path[1:])
         used.add(key)
         wanted = leaf.to_torch(np.broadcast_to(np.False_, expected.shape)).shape
@@ -57,12 +61,15 @@ def from_torch(
     return traverse_util.unflatten_dict(leaves)
 
 
-def to_torch(name: str, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def to_torch(
+    name: str, variables: Mapping[str, Any], stage_depths: Sequence[int] | None = None
+) -> dict[str, np.ndarray]:
     """Converts variables to a state dict that PyTorch's models load strictly.
 
     Args:
       name: Of the model, as in `create_model`.
       variables: {"params": …, "batch_stats": …}, plain or of a scanned model.
+      stage_depths: As in `create_model`, of a net that is not as deep as published.
 
     Returns:
       float32 numpy arrays by PyTorch name, and an int64 zero for each BatchNorm's counter.
@@ -74,7 +81,7 @@ def to_torch(name: str, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     flat = traverse_util.flatten_dict(unstack_blocks(variables))
     arrays = {path: _as_numpy(value) for path, value in flat.items()}
     num_classes = _length(arrays.get(classifier))
-    template = _template(name, num_classes)
+    template = _template(name, num_classes, stage_depths)
     problems, state_dict = Problems(), {}
     for path, expected in template.items():
         key, leaf = locate(table, path[1:])
@@ -116,9 +123,11 @@ class Problems:
             raise UserError(f"{summary}; {'; '.join(listed)}")
 
 
-def _template(name: str, num_classes: int) -> dict[Path, jax.ShapeDtypeStruct]:
+def _template(
+    name: str, num_classes: int, stage_depths: Sequence[int] | None
+) -> dict[Path, jax.ShapeDtypeStruct]:
     """Returns path -> shape of every array that the model has."""
-    model = create_model(name, num_classes=num_classes)
+    model = create_model(name, num_classes=num_classes, stage_depths=stage_depths)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     return traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), image))
 

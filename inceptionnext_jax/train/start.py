@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import optax
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train.checkpoint import Checkpoints
@@ -29,7 +30,6 @@ class Start:
         self, task: Task, mesh: Mesh, tx: optax.GradientTransformation, *, seed: int, ema: bool
     ):
         self._key = init_key(seed)
-        self._task = task
         self._create = lambda variables: create_state(variables, tx, ema)
         self._fresh = lambda key: self._create(task.init(key))
         shapes = jax.eval_shape(self._fresh, self._key)
@@ -51,9 +51,13 @@ class Start:
     def resumed(self, checkpoints: Checkpoints, step: int) -> TrainState:
         return checkpoints.restore(step, self.abstract)
 
-    def from_weights(self, source: str, model_name: str, say: Callable[[str], None]) -> TrainState:
+    def from_weights(
+        self, source: str, model: ConfigDict, say: Callable[[str], None]
+    ) -> TrainState:
         """Fresh but for the weights at `source` (its averages where it has them)."""
-        variables, averages, _ = load_weights(Path(source).expanduser(), model_name)
+        variables, averages, _ = load_weights(
+            Path(source).expanduser(), model.name, model.stage_depths
+        )
         if averages is not None:
             say(f"init_from={source}: taking the averaged weights")
         fresh = self.fresh().weights()

@@ -34,8 +34,7 @@ def make_train_step(
             scale = jnp.minimum(1.0, optimizer.clip_norm / (norm + 1e-6))
             gradient = jax.tree.map(lambda g: g * scale, gradient)
         new = _updated(state, optimizer, gradient, batch_stats, hyper["lr"], ema_decay)
-        loss, count = sums["loss"]
-        finite = jnp.isfinite(norm) & jnp.isfinite(loss)
+        finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"][0])
         new = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, state)
         new = new.replace(step=state.step + 1, skipped=state.skipped + jnp.logical_not(finite))
         last = {

@@ -23,7 +23,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "on_nan": ("stop", "skip"),
     "model.depthwise_impl": ("auto", *sorted(depthwise.IMPLEMENTATIONS)),
 }
-POSITIVE = [
+POSITIVE = (
     "batch_size",
     "optim.lr",
     "optim.eps",
@@ -36,8 +36,8 @@ POSITIVE = [
     "model.num_classes",
     "stop.patience",
     "optim.clip_norm",
-]
-NOT_NEGATIVE = [
+)
+NOT_NEGATIVE = (
     "total_epochs",
     "total_steps",
     "data.workers",
@@ -56,18 +56,21 @@ NOT_NEGATIVE = [
     "eval.every_steps",
     "profile.start",
     "profile.steps",
-]
-UP_TO_ONE = (  # shares and probabilities
-    "augment.hflip augment.mix_switch_prob augment.random_erasing data.crop_pct"
-).split()
-BELOW_ONE = [
+)
+UP_TO_ONE = (
+    "augment.hflip",
+    "augment.mix_switch_prob",
+    "augment.random_erasing",
+    "data.crop_pct",
+)
+BELOW_ONE = (
     "model.drop_path_rate",
     "model.dropout_rate",
     "loss.label_smoothing",
     "optim.b1",
     "optim.b2",
     "ema_decay",
-]
+)
 METRICS = tuple(
     f"{weights}/{metric}" for weights in ("eval", "eval_ema") for metric in ("top1", "top5", "loss")
 )

@@ -1,5 +1,6 @@
 """Weights from anywhere: a workdir, an Orbax step, or a safetensors file in timm's names."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,19 @@ def find_step(path: Path) -> Path | None:
     return checkpoint.newest_step(path) if path.is_dir() else None
 
 
-def load_weights(path: Path, model_name: str) -> tuple[Variables, Variables | None, dict[str, Any]]:
+def load_weights(
+    path: Path, model_name: str, stage_depths: Sequence[int] | None = None
+) -> tuple[Variables, Variables | None, dict[str, Any]]:
     """Returns (variables, averages or None, meta) as host arrays in the plain tree.
 
     meta is {} for a bare weight file. Raises UserError when nothing readable lies at `path`.
     """
     if path.suffix == ".safetensors":
-        return convert.from_torch(model_name, _read_safetensors(path)), None, {}
+        return (
+            convert.from_torch(model_name, _read_safetensors(path), stage_depths=stage_depths),
+            None,
+            {},
+        )
     step = find_step(path)
     if step is None:
         raise UserError(

@@ -81,13 +81,12 @@ def test_a_step_or_converted_weights_can_be_evaluated(trained, tmp_path, capsys)
     from safetensors.numpy import save_file
 
     variables, _, meta = load_weights(trained, "inceptionnext_atto")
-    # The converter knows published depths only, so the file is made for a whole net.
     assert meta["class_names"] == [str(digit) for digit in range(10)]
     config = small_config(total_steps=4)
     step = trained / "checkpoints" / "4"
     assert run_job(config, str(tmp_path), "eval", str(step)) == 0
     assert f"eval/top1 {metrics(trained)[-1]['eval/top1']:.6g}" in capsys.readouterr().out
-    named = to_torch("inceptionnext_atto", variables)
+    named = to_torch("inceptionnext_atto", variables, stage_depths=(1, 1, 1, 1))
     save_file(named, tmp_path / "weights.safetensors")
     assert run_job(config, str(tmp_path), "eval", str(tmp_path / "weights.safetensors")) == 0
     assert f"eval/top1 {metrics(trained)[-1]['eval/top1']:.6g}" in capsys.readouterr().out

@@ -51,15 +51,13 @@ def one_step(accumulate: int = 1, ema_decay=None, batch=None, lr=1e-3, steps=1, 
 
 
 def largest_difference(one, other) -> float:
-    return max(
-        float(jnp.abs(a - b).max())
-        for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True)
-    )
+    differences = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), one, other)
+    return max(jax.tree.leaves(differences))
 
 
 def test_accumulation_changes_nothing_but_rounding():
     """Drop path is on: its masks follow the position in the global batch, too."""
-    start, whole, metrics = one_step(1)
+    _, whole, metrics = one_step(1)
     _, split, split_metrics = one_step(4)
     assert largest_difference(whole.batch_stats, split.batch_stats) < 1e-5
     loss, split_loss = (
@@ -131,8 +129,6 @@ def test_a_frozen_parameter_stays_as_it_is():
 
 
 def test_a_step_with_bad_numbers_changes_nothing_but_the_counts():
-    start, state, metrics = one_step(ema_decay=0.9, lr=1e-3, batch=None)
-    assert not bool(metrics["last"]["skipped_steps"])
     task, optimizer, _ = parts()
     state = create_state(jax.jit(task.init)(jax.random.key(1)), optimizer.tx, True)
     broken = state.replace(
