@@ -33,9 +33,16 @@ def rotation(degrees: jax.Array, height: int, width: int) -> jax.Array:
     )
 
 
+def identity(like: jax.Array) -> jax.Array:
+    """The map that changes nothing, for each entry of `like` [N]: [N, 6] float32."""
+    return _identity_with(0, jnp.ones_like(like))
+
+
 def _identity_with(entry: int, value: jax.Array) -> jax.Array:
-    identity = jnp.asarray([1, 0, 0, 0, 1, 0], jnp.float32)
-    return jnp.broadcast_to(identity, (*value.shape, 6)).at[..., entry].set(value)
+    one, zero = jnp.ones_like(value), jnp.zeros_like(value)
+    entries = [one, zero, zero, zero, one, zero]
+    entries[entry] = value
+    return jnp.stack(entries, axis=-1)
 
 
 def shear_x(factor: jax.Array) -> jax.Array:

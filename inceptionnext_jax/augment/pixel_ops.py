@@ -11,6 +11,11 @@ import jax
 import jax.numpy as jnp
 
 
+def _quotient(numerator: jax.Array, denominator: jax.Array | int) -> jax.Array:
+    """Integer quotient of numbers that are not negative, without `//`'s care for signs."""
+    return jax.lax.div(*jnp.broadcast_arrays(numerator, jnp.asarray(denominator, numerator.dtype)))
+
+
 def grey_level(image: jax.Array) -> jax.Array:
     """Luma [N, H, W] int32 in 0..255: Pillow's 16-bit fixed-point `convert("L")`."""
     wide = image.astype(jnp.int32)
@@ -22,7 +27,7 @@ def mean_grey_level(grey: jax.Array) -> jax.Array:
     """int(mean + 0.5) of luma [N, H, W] int32 for each image: [N] int32 (up to 4 Mpixel)."""
     count = grey.shape[1] * grey.shape[2]
     total = jnp.sum(grey, axis=(1, 2), dtype=jnp.int32)
-    return (2 * total + count) // (2 * count)
+    return _quotient(2 * total + count, 2 * count)
 
 
 def smooth(image: jax.Array) -> jax.Array:
@@ -31,12 +36,16 @@ def smooth(image: jax.Array) -> jax.Array:
     The sum is an integer and 13 is odd, so there are no ties and integer division is exact.
     Returns [N, H, W, 3] int32 in 0..255.
     """
-    wide = image.astype(jnp.int32)
     height, width = image.shape[1:3]
-    padded = jnp.pad(wide, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
-    box = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
-    smoothed = (2 * (box + 4 * wide) + 13) // 26
+    wide = image.astype(jnp.int32)
+    padded = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    total = 4 * wide
+    # Nine slices of the bytes fuse into one pass; summing rows, then columns would store integers
+    # of four bytes in between.
+    for i in range(3):
+        for j in range(3):
+            total += padded[:, i : i + height, j : j + width].astype(jnp.int32)
+    smoothed = _quotient(2 * total + 13, 26)
     y = jnp.arange(height, dtype=jnp.int32)[:, None]
     x = jnp.arange(width, dtype=jnp.int32)[None, :]
     inner = (y > 0) & (y < height - 1) & (x > 0) & (x < width - 1)
@@ -108,7 +117,7 @@ def autocontrast_table(image: jax.Array) -> jax.Array:
     high = jnp.max(image, axis=(1, 2)).astype(jnp.int32)[..., None]
     value = identity_table()
     above = jnp.clip(value - low, 0, high - low)
-    stretched = above * 255 // jnp.maximum(high - low, 1)
+    stretched = _quotient(above * 255, jnp.maximum(high - low, 1))
     return jnp.where(high > low, stretched, value)
 
 
@@ -121,8 +130,9 @@ def equalize_table(counts: jax.Array) -> jax.Array:
     value = jnp.arange(256, dtype=jnp.int32)
     below = jnp.cumsum(counts, axis=-1, dtype=jnp.int32) - counts
     largest = jnp.max(jnp.where(counts > 0, value, -1), axis=-1, keepdims=True)
-    step = jnp.max(jnp.where(value == largest, below, 0), axis=-1, keepdims=True) // 255
-    flattened = (step // 2 + below) // jnp.maximum(step, 1)
+    step = jnp.max(jnp.where(value == largest, below, 0), axis=-1, keepdims=True)
+    step = _quotient(step, 255)
+    flattened = _quotient((step >> 1) + below, jnp.maximum(step, 1))
     return jnp.where(step > 0, jnp.minimum(flattened, 255), identity_table())
 
 

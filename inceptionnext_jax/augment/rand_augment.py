@@ -283,8 +283,10 @@ def affine_matrices(draws: Draws, height: int, width: int) -> jax.Array:
         "TranslateXRel": affine.translate_x(0.045 * level * width),
         "TranslateYRel": affine.translate_y(0.045 * level * height),
     }
-    matrix = affine.shear_x(jnp.zeros_like(level))
-    for name, candidate in candidates.items():
-        chosen = (draws.operation == _INDEX[name])[:, None]
-        matrix = jnp.where(chosen, candidate, matrix)
-    return matrix
+    numbers = jnp.asarray([_INDEX[name] for name in candidates], jnp.int32)
+    chosen = draws.operation[:, None] == numbers
+    chosen = jnp.concatenate([~jnp.any(chosen, axis=1, keepdims=True), chosen], axis=1)
+    matrices = jnp.stack([affine.identity(level), *candidates.values()], axis=1)
+    # A sum with one term, not a chain of selects: XLA computes a reduction once per image, but
+    # repeats selects (and the sine) for every pixel that uses their result.
+    return jnp.sum(jnp.where(chosen[..., None], matrices, 0), axis=1)
