@@ -35,7 +35,7 @@ def color_jitter(
 def draw_jitter(key: jax.Array, strength: float) -> tuple[jax.Array, jax.Array]:
     """One image's order of the three operations (int32 [3]) and their factors (float32 [3])."""
     order_key, factor_key = jax.random.split(key)
-    order = jax.random.permutation(order_key, jnp.arange(3, dtype=jnp.int32))
+    order = jnp.argsort(jax.random.uniform(order_key, (3,), jnp.float32)).astype(jnp.int32)
     factors = jax.random.uniform(
         factor_key, (3,), jnp.float32, minval=max(0.0, 1.0 - strength), maxval=1.0 + strength
     )

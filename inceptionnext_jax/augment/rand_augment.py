@@ -182,9 +182,11 @@ def draw_layer(key: jax.Array, policy: RandAugmentPolicy, interpolation: str = "
     else:
         noise = jax.random.normal(level_key, (), jnp.float32)
         level = policy.magnitude + policy.magnitude_std * noise
-    sign = jnp.where(jax.random.bernoulli(sign_key), jnp.float32(-1), jnp.float32(1))
+    # Not `bernoulli`, whose draws depend on whether 64-bit types are enabled.
+    negative = jax.random.uniform(sign_key, (), jnp.float32) < 0.5
+    sign = jnp.where(negative, jnp.float32(-1), jnp.float32(1))
     if interpolation == "random":
-        cubic = jax.random.bernoulli(filter_key)
+        cubic = jax.random.uniform(filter_key, (), jnp.float32) < 0.5
     else:
         cubic = jnp.asarray(interpolation == "bicubic")
     return Draws(
