@@ -18,6 +18,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from inceptionnext_jax.augment.keys import snapped
+
 # Added before truncation. Filter weights sum to 1 only within float32's rounding, and without it
 # a flat area of value v could come out as v - 1.
 _TRUNCATION_SLACK = 2.0**-10
@@ -26,7 +28,7 @@ _TRUNCATION_SLACK = 2.0**-10
 def rotation(degrees: jax.Array, height: int, width: int) -> jax.Array:
     """`Image.rotate`: anticlockwise about the centre, same size. degrees: [N] -> [N, 6] float32."""
     angle = jnp.deg2rad(degrees.astype(jnp.float32))
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    cos, sin = snapped(jnp.cos(angle), 20), snapped(jnp.sin(angle), 20)  # 1e-4 pixel at 224
     cx, cy = width / 2, height / 2
     return jnp.stack(
         [cos, -sin, cx - cos * cx + sin * cy, sin, cos, cy - sin * cx - cos * cy], axis=-1

@@ -34,12 +34,9 @@ def color_jitter(
 
 def draw_jitter(key: jax.Array, strength: float) -> tuple[jax.Array, jax.Array]:
     """One image's order of the three operations (int32 [3]) and their factors (float32 [3])."""
-    order_key, factor_key = jax.random.split(key)
-    order = jnp.argsort(jax.random.uniform(order_key, (3,), jnp.float32)).astype(jnp.int32)
-    factors = jax.random.uniform(
-        factor_key, (3,), jnp.float32, minval=max(0.0, 1.0 - strength), maxval=1.0 + strength
-    )
-    return order, factors
+    for_order, for_factor = jax.random.uniform(key, (2, 3), jnp.float32)
+    low, high = max(0.0, 1.0 - strength), 1.0 + strength
+    return jnp.argsort(for_order).astype(jnp.int32), low + (high - low) * for_factor
 
 
 def apply_jitter(image: jax.Array, order: jax.Array, factors: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from inceptionnext_jax.augment.keys import ERASING, keys_at
+from inceptionnext_jax.augment.keys import ERASING, integers_below, keys_at
 
 _AREA = (0.02, 1 / 3)
 _LOG_ASPECT = (math.log(0.3), math.log(1 / 0.3))
@@ -62,14 +62,15 @@ def draw_boxes(key: jax.Array, height: int, width: int, prob: float, max_count: 
     timm tries up to ten times to find a rectangle strictly smaller than the image. All ten are
     drawn here, and the first that fits is taken: the same distribution without a loop.
     """
-    gate_key, count_key, area_key, aspect_key, place_key = jax.random.split(key, 5)
-    touched = jax.random.uniform(gate_key, (), jnp.float32) < prob
-    count = jax.random.randint(count_key, (), 1, max_count + 1, jnp.int32)
-    shape = (max_count, _TRIES)
-    low, high = _AREA
-    area = jax.random.uniform(area_key, shape, jnp.float32, low, high)
-    area = area * (height * width) / count.astype(jnp.float32)
-    aspect = jnp.exp(jax.random.uniform(aspect_key, shape, jnp.float32, *_LOG_ASPECT))
+    uniform = jax.random.uniform(key, (2 + max_count * (2 * _TRIES + 2),), jnp.float32)
+    touched = uniform[0] < prob
+    count = 1 + integers_below(uniform[1], max_count)
+    tries = uniform[2:].reshape(max_count, 2 * _TRIES + 2)
+    for_area, for_aspect, for_top, for_left = jnp.split(
+        tries, (_TRIES, 2 * _TRIES, 2 * _TRIES + 1), axis=1
+    )
+    area = _between(for_area, *_AREA) * (height * width) / count.astype(jnp.float32)
+    aspect = jnp.exp(_between(for_aspect, *_LOG_ASPECT))
     heights = jnp.round(jnp.sqrt(area * aspect)).astype(jnp.int32)
     widths = jnp.round(jnp.sqrt(area / aspect)).astype(jnp.int32)
     fits = (heights < height) & (widths < width)
@@ -79,10 +80,13 @@ def draw_boxes(key: jax.Array, height: int, width: int, prob: float, max_count: 
     drawn = touched & (jnp.arange(max_count) < count) & jnp.any(fits, axis=1)
     box_height = jnp.where(drawn, box_height, 0)
     box_width = jnp.where(drawn, box_width, 0)
-    top_key, left_key = jax.random.split(place_key)
-    top = jax.random.randint(top_key, (max_count,), 0, height - box_height + 1, jnp.int32)
-    left = jax.random.randint(left_key, (max_count,), 0, width - box_width + 1, jnp.int32)
+    top = integers_below(for_top[:, 0], height - box_height + 1)
+    left = integers_below(for_left[:, 0], width - box_width + 1)
     return Boxes(top, left, box_height, box_width)
+
+
+def _between(uniform: jax.Array, low: float, high: float) -> jax.Array:
+    return low + (high - low) * uniform
 
 
 def erased_mask(boxes: Boxes, height: int, width: int) -> jax.Array:

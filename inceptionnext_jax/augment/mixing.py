@@ -7,13 +7,14 @@ Sources: Zhang et al., "mixup" (2018); Yun et al., "CutMix" (2019); timm 0.6 (Cu
 even size; timm 1.0 lets them be odd).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from inceptionnext_jax.augment.keys import MIXING, keys_at
+from inceptionnext_jax.augment.keys import MIXING, integers_below, keys_at, snapped
 
 
 class MixDraws(NamedTuple):
@@ -55,19 +56,21 @@ def draw_mixing(
     """
 
     def draw(group_key: jax.Array) -> MixDraws:
-        gate_key, switch_key, mixup_key, cutmix_key, box_key = jax.random.split(group_key, 5)
-        mixed = jax.random.uniform(gate_key, (), jnp.float32) < prob
-        mixup_lam = cutmix_lam = jnp.float32(1)
-        cutmix = jnp.asarray(cutmix_alpha > 0)
-        if mixup_alpha > 0:
-            mixup_lam = jax.random.beta(mixup_key, mixup_alpha, mixup_alpha, (), jnp.float32)
-        if cutmix_alpha > 0:
-            cutmix_lam = jax.random.beta(cutmix_key, cutmix_alpha, cutmix_alpha, (), jnp.float32)
+        beta_key, other_key = jax.random.split(group_key)
+        for_gate, for_switch, *for_centre = jax.random.uniform(other_key, (4,), jnp.float32)
+        mixed = for_gate < prob
         if mixup_alpha > 0 and cutmix_alpha > 0:
-            cutmix = jax.random.uniform(switch_key, (), jnp.float32) < switch_prob
+            cutmix = for_switch < switch_prob
+        else:
+            cutmix = jnp.asarray(cutmix_alpha > 0)
+        alpha = jnp.where(cutmix, jnp.float32(cutmix_alpha), jnp.float32(mixup_alpha))
+        lam = jax.random.beta(beta_key, alpha, alpha, (), jnp.float32)
+        # Multiples of 2^-16 mix uint8 values without rounding, so results do not depend on how a
+        # program evaluates the logarithms behind lam or fuses multiplication with addition.
+        lam = snapped(lam, 16)
+        box = box_at(for_centre, lam, size)
         cutmix &= mixed
-        box = draw_box(box_key, cutmix_lam, size)
-        lam = jnp.where(cutmix, box_lam(box, size), jnp.where(mixed, mixup_lam, 1))
+        lam = jnp.where(cutmix, box_lam(box, size), jnp.where(mixed, lam, 1))
         return MixDraws(lam, cutmix, *box)
 
     return jax.vmap(draw)(keys_at(key, MIXING, groups))
@@ -76,13 +79,18 @@ def draw_mixing(
 Box = tuple[jax.Array, jax.Array, jax.Array, jax.Array]  # top, bottom, left, right
 
 
-def draw_box(key: jax.Array, lam: jax.Array, size: tuple[int, int]) -> Box:
-    """CutMix's box for one group: sides sqrt(1 - lam) of the image's, centre uniform, clipped."""
-    keys = jax.random.split(key)
+def box_at(for_centre: Sequence[jax.Array], lam: jax.Array, size: tuple[int, int]) -> Box:
+    """CutMix's box for one group: sides sqrt(1 - lam) of the image's, around a pixel, clipped.
+
+    Args:
+      for_centre: uniform in [0, 1), one for the row and one for the column of the centre.
+      lam: [] float32, before the correction.
+      size: height and width.
+    """
     edges: list[jax.Array] = []
-    for axis_key, length in zip(keys, size, strict=True):
+    for uniform, length in zip(for_centre, size, strict=True):
         half = (length * jnp.sqrt(1 - lam)).astype(jnp.int32) // 2
-        centre = jax.random.randint(axis_key, (), 0, length, jnp.int32)
+        centre = integers_below(uniform, length)
         edges += [jnp.maximum(centre - half, 0), jnp.minimum(centre + half, length)]
     top, bottom, left, right = edges
     return top, bottom, left, right

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from inceptionnext_jax.augment import affine, pixel_ops
-from inceptionnext_jax.augment.keys import RAND_AUGMENT, keys_at
+from inceptionnext_jax.augment.keys import RAND_AUGMENT, integers_below, keys_at, snapped
 from inceptionnext_jax.errors import UserError
 
 # In timm's order.
@@ -127,7 +127,7 @@ def fill_color(mean: Sequence[float]) -> tuple[int, ...]:
 
 
 class Draws(NamedTuple):
-    """What one layer does to each image; every field is [N].
+    """What one layer does to each image: [N], or all layers to one image: [num_layers].
 
     Attributes:
       operation: int32 index into OPERATIONS, or NO_OPERATION.
@@ -165,34 +165,34 @@ def rand_augment(
       [N, H, W, 3] uint8.
     """
     keys = keys_at(key, RAND_AUGMENT, positions)
-    layer_keys = jax.vmap(lambda k: jax.random.split(k, policy.num_layers), out_axes=1)(keys)
+    draws = jax.vmap(lambda k: draw_layers(k, policy, interpolation), out_axes=1)(keys)
     for layer in range(policy.num_layers):
-        draws = jax.vmap(lambda k: draw_layer(k, policy, interpolation))(layer_keys[layer])
-        image = apply_layer(image, draws, policy.increasing, fill, interpolation != "bilinear")
+        of_layer = Draws(*(field[layer] for field in draws))
+        image = apply_layer(image, of_layer, policy.increasing, fill, interpolation != "bilinear")
     return image
 
 
-def draw_layer(key: jax.Array, policy: RandAugmentPolicy, interpolation: str = "random") -> Draws:
-    """Draws one layer for one image: Draws of scalars."""
-    op_key, gate_key, level_key, sign_key, filter_key = jax.random.split(key, 5)
-    operation = jax.random.randint(op_key, (), 0, len(OPERATIONS), jnp.int32)
-    applied = jax.random.uniform(gate_key, (), jnp.float32) < policy.prob
+def draw_layers(key: jax.Array, policy: RandAugmentPolicy, interpolation: str = "random") -> Draws:
+    """Draws all layers for one image: Draws of [num_layers]."""
+    uniform = jax.random.uniform(key, (5, policy.num_layers), jnp.float32)
+    for_operation, for_gate, for_level, for_sign, for_filter = uniform
+    operation = integers_below(for_operation, len(OPERATIONS))
+    applied = for_gate < policy.prob
     if policy.magnitude_std == float("inf"):
-        level = policy.magnitude * jax.random.uniform(level_key, (), jnp.float32)
+        level = policy.magnitude * for_level
+    elif policy.magnitude_std > 0:
+        gauss = jnp.sqrt(jnp.float32(2)) * jax.lax.erf_inv(2 * for_level - 1)
+        level = snapped(policy.magnitude + policy.magnitude_std * gauss, 12)
     else:
-        noise = jax.random.normal(level_key, (), jnp.float32)
-        level = policy.magnitude + policy.magnitude_std * noise
-    # Not `bernoulli`, whose draws depend on whether 64-bit types are enabled.
-    negative = jax.random.uniform(sign_key, (), jnp.float32) < 0.5
-    sign = jnp.where(negative, jnp.float32(-1), jnp.float32(1))
+        level = jnp.full_like(for_level, policy.magnitude)
     if interpolation == "random":
-        cubic = jax.random.uniform(filter_key, (), jnp.float32) < 0.5
+        cubic = for_filter < 0.5
     else:
-        cubic = jnp.asarray(interpolation == "bicubic")
+        cubic = jnp.full(for_filter.shape, interpolation == "bicubic")
     return Draws(
         jnp.where(applied, operation, NO_OPERATION),
         jnp.clip(level, 0, policy.magnitude_max),
-        sign,
+        jnp.where(for_sign < 0.5, jnp.float32(-1), jnp.float32(1)),
         cubic,
     )
 

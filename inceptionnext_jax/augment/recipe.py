@@ -171,6 +171,8 @@ def make_augment(
 
     def augment(key: jax.Array, batch: Batch, positions: jax.Array) -> Batch:
         image, label = batch["image"], batch["label"]
+        if mixes:
+            _check_whole_groups(len(label), mix_group)
         image = _augment_pixels(key, image, positions, settings, fill_color(mean))
         if mixes:
             draws = _mixing(key, image, positions, settings, mix_group)
@@ -189,6 +191,14 @@ def make_augment(
         return {**batch, "image": image.astype(dtype), "target": target}
 
     return augment
+
+
+def _check_whole_groups(num_images: int, group: int) -> None:
+    if num_images % group:
+        raise UserError(
+            f"{num_images} images are not a whole number of mixing groups of {group}: choose "
+            "optim.accumulate and augment.mix_group_size so that no group is cut"
+        )
 
 
 def _augment_pixels(
@@ -215,16 +225,10 @@ def _mixing(
     group: int,
 ) -> MixDraws:
     """Draws for the groups of this slice: MixDraws of [N / group]."""
-    n, height, width = image.shape[:3]
-    if n % group:
-        raise UserError(
-            f"{n} images are not a whole number of mixing groups of {group}: choose "
-            "optim.accumulate and augment.mix_group_size so that no group is cut"
-        )
     return draw_mixing(
         key,
-        positions[::group] // group,
-        (height, width),
+        positions.reshape(-1, group)[:, 0] // group,
+        (image.shape[1], image.shape[2]),
         settings.mixup,
         settings.cutmix,
         settings.mix_prob,

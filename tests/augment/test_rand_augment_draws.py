@@ -11,7 +11,7 @@ from inceptionnext_jax.augment.color_jitter import draw_jitter
 from inceptionnext_jax.augment.rand_augment import (
     NO_OPERATION,
     OPERATIONS,
-    draw_layer,
+    draw_layers,
     parse_rand_augment,
 )
 from inceptionnext_jax.errors import UserError
@@ -79,7 +79,8 @@ def test_unknown_notation_is_a_user_error_that_says_what_is_accepted(text, named
 def our_draws(text, interpolation="random", count=DRAWS, seed=0):
     policy = parse_rand_augment(text)
     keys = jax.random.split(jax.random.key(seed), count)
-    return jax.jit(jax.vmap(lambda k: draw_layer(k, policy, interpolation)))(keys)
+    draws = jax.jit(jax.vmap(lambda k: draw_layers(k, policy, interpolation)))(keys)
+    return jax.tree.map(lambda field: field[:, -1], draws)
 
 
 def timm_magnitudes(timm, monkeypatch, text, count=DRAWS):
@@ -132,9 +133,7 @@ def test_operation_pairs_are_as_frequent_as_timms(timm):
 
     policy = parse_rand_augment("rand-m9-mstd0.5-inc1")
     keys = jax.random.split(jax.random.key(3), DRAWS)
-    draw = jax.vmap(lambda k: draw_layer(k, policy))
-    both = jax.jit(jax.vmap(lambda k: draw(jax.random.split(k))))(keys)
-    pairs = np.asarray(both.operation)
+    pairs = np.asarray(jax.jit(jax.vmap(lambda k: draw_layers(k, policy)))(keys).operation)
     ours = np.bincount([len(set(pair) - {NO_OPERATION}) for pair in pairs], minlength=3)
     assert stats.chi2_contingency(np.stack([ours, theirs])).pvalue > 0.01
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from inceptionnext_jax.augment import AugmentSettings, erasing, make_augment, mix_group, mixing
 from inceptionnext_jax.augment.normalize import normalize
@@ -15,7 +15,9 @@ from inceptionnext_jax.errors import UserError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 K = 10
-FULL = AugmentSettings(random_erasing=0.5, mix_group_size=4)
+# One layer: half the compilation.
+FULL = AugmentSettings("rand-m9-n1-mstd0.5-inc1", random_erasing=0.5, mix_group_size=4)
+MIXED = AugmentSettings("", random_erasing=0.5, mix_group_size=4)
 OFF = AugmentSettings(rand_augment="", mixup=0.0, cutmix=0.0, random_erasing=0.0)
 
 
@@ -39,13 +41,21 @@ def positions_of(batch, start=0):
 SETTINGS = {
     "inceptionnext": FULL,
     "convnext": dataclasses.replace(FULL, order="convnext", interpolation="bicubic"),
-    "jitter": dataclasses.replace(FULL, rand_augment="", color_jitter=0.4, erasing_count=2),
+    "jitter": AugmentSettings("", mixup=0.0, cutmix=0.0, color_jitter=0.4, erasing_count=2),
 }
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_slices_shards_and_whole_agree(name):
-    """A draw depends on the step's key and the position alone: every bit is the same."""
+    """A draw depends on the step's key and the position alone."""
+
+    def assert_same(got, want):
+        got, want = jax.device_get((got, want))
+        np.testing.assert_array_equal(got["image"], want["image"])
+        np.testing.assert_array_equal(got["label"], want["label"])
+        # Two programs may fuse lam * on + (1 - lam) * off differently in the last bit.
+        np.testing.assert_allclose(got["target"], want["target"], rtol=0, atol=2e-7)
+
     augment = jax.jit(build(SETTINGS[name]))
     batch, key = make_batch(), jax.random.key(7)
     whole = augment(key, batch, positions_of(batch))
@@ -54,20 +64,20 @@ def test_slices_shards_and_whole_agree(name):
         part = jax.tree.map(lambda leaf: leaf[start : start + 8], batch)  # noqa: B023
         got = augment(key, part, positions_of(part, start))
         want = jax.tree.map(lambda leaf: leaf[start : start + 8], whole)  # noqa: B023
-        chex.assert_trees_all_equal(got, want)
+        assert_same(got, want)
 
-    mesh = jax.make_mesh((8,), ("data",))
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     sharded = jax.device_put((batch, positions_of(batch)), sharding)
-    got = augment(key, *sharded)
-    chex.assert_trees_all_equal(jax.device_get(got), jax.device_get(whole))
+    assert_same(augment(key, *sharded), whole)
 
     other = augment(jax.random.key(8), batch, positions_of(batch))
     assert not np.array_equal(other["image"], whole["image"])
 
 
 def test_one_compilation_serves_every_step():
-    augment = jax.jit(chex.assert_max_traces(build(FULL), n=1))
+    settings = AugmentSettings(mix_group_size=4)
+    augment = jax.jit(chex.assert_max_traces(build(settings), n=1))
     batch = make_batch()
     for step in range(3):
         out = augment(jax.random.key(step), batch, positions_of(batch, 16 * step))
@@ -112,12 +122,12 @@ def test_all_off_is_normalisation_and_smoothed_targets():
 
 def test_output_has_the_compute_dtype_and_float64_is_precise():
     batch = make_batch(4)
-    out = build(FULL, dtype=jnp.bfloat16)(jax.random.key(0), batch, positions_of(batch))
+    out = jax.jit(build(MIXED, dtype=jnp.bfloat16))(jax.random.key(0), batch, positions_of(batch))
     assert out["image"].dtype == jnp.bfloat16
     assert out["target"].dtype == jnp.float32
-    single = jax.jit(build(FULL))(jax.random.key(0), batch, positions_of(batch))
+    single = jax.jit(build(MIXED))(jax.random.key(0), batch, positions_of(batch))
     with jax.enable_x64(True):
-        double = jax.jit(build(FULL, dtype=jnp.float64))
+        double = jax.jit(build(MIXED, dtype=jnp.float64))
         out = double(jax.random.key(0), batch, positions_of(batch))
         assert out["image"].dtype == out["target"].dtype == jnp.float64
         np.testing.assert_allclose(out["image"].astype(jnp.float32), single["image"], atol=1e-5)
