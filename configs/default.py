@@ -77,9 +77,12 @@ def _augment() -> ConfigDict:
     augment.rand_augment = "rand-m9-mstd0.5-inc1"  # timm's strings; "": off
     augment.mixup = 0.8  # alpha of Beta(alpha, alpha); 0: off
     augment.cutmix = 1.0  # alpha; 0: off
+    augment.mix_prob = 1.0  # probability of mixing at all
     augment.mix_switch_prob = 0.5  # probability of CutMix where both are on
     augment.mix_group_size = 128  # images that share one draw and mix; 0: the whole batch
     augment.random_erasing = 0.25  # probability
+    augment.erasing_count = 1  # rectangles at most
+    augment.color_jitter = 0.4  # used only where rand_augment is off, as in timm; 0: off
     augment.order = "inceptionnext"  # inceptionnext: mix, normalise, erase | convnext: erase first
     return augment
 

@@ -25,6 +25,7 @@ def get_config(arg=""):
     config.augment.scale = (0.6, 1.0)
     config.augment.hflip = 0.0  # a mirrored digit is another sign
     config.augment.rand_augment = ""
+    config.augment.color_jitter = 0.0
     config.augment.mixup = config.augment.cutmix = 0.0
     config.augment.mix_group_size = 0
     config.augment.random_erasing = 0.0

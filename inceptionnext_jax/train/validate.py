@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import models
+from inceptionnext_jax.augment.rand_augment import parse_rand_augment
 from inceptionnext_jax.errors import UserError, suggestion
 from inceptionnext_jax.ops import depthwise
 
@@ -28,6 +29,7 @@ POSITIVE = (
     "optim.lr",
     "optim.eps",
     "optim.accumulate",
+    "augment.erasing_count",
     "log.every_steps",
     "data.image_size",
     "data.crop_pct",
@@ -41,6 +43,7 @@ NOT_NEGATIVE = (
     "total_epochs",
     "total_steps",
     "data.workers",
+    "augment.color_jitter",
     "augment.mixup",
     "augment.cutmix",
     "augment.mix_group_size",
@@ -59,6 +62,7 @@ NOT_NEGATIVE = (
 )
 UP_TO_ONE = (
     "augment.hflip",
+    "augment.mix_prob",
     "augment.mix_switch_prob",
     "augment.random_erasing",
     "data.crop_pct",
@@ -155,6 +159,10 @@ def _bad_pairs(config: ConfigDict) -> list[str]:
         found.append(f"checkpoint.best_metric={metric!r} is not one of {', '.join(METRICS)}")
     elif metric.startswith("eval_ema") and config.ema_decay is None:
         found.append(f"checkpoint.best_metric={metric!r} needs ema_decay, which is unset")
+    try:
+        parse_rand_augment(config.augment.rand_augment)
+    except UserError as error:
+        found.append(str(error))
     return found + _bad_patterns(config)
 
 
