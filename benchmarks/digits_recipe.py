@@ -47,9 +47,17 @@ def measure(changes: dict) -> dict:
     with tempfile.TemporaryDirectory() as workdir:
         flags = [f"--config.{key}={value}" for key, value in changes.items()]
         subprocess.run(
-            [sys.executable, "main.py", "--config=configs/digits.py", f"--workdir={workdir}", *flags],
-            cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "main.py",
+                "--config=configs/digits.py",
+                f"--workdir={workdir}",
+                *flags,
+            ],
+            cwd=ROOT,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         last = json.loads((Path(workdir) / "metrics.jsonl").read_text().splitlines()[-1])
     kept = ("train/loss", "eval/loss", "eval/top1", "eval_ema/top1")
     return {"step": last["step"], **{key: last[key] for key in kept if key in last}}
