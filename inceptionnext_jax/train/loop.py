@@ -197,6 +197,7 @@ class _Training:
             if done < plan.total_steps:
                 batch = next(self.feed)
         self.checkpoints.wait()
+        reporter.stop()
         _finish(self.run_, done)
         return 0
 
