@@ -195,6 +195,7 @@ class _Training:
             if done < plan.total_steps:
                 batch = next(self.feed)
         self.checkpoints.wait()
+        reporter.stop()
         _finish(self.run_, done)
         return 0
 
@@ -217,7 +218,7 @@ class _Training:
     def _pause_after(self, done: int) -> bool:
         """Evaluates and saves where it is due. Returns whether the run was asked to stop."""
         config, last = self.run_.config, done == self.run_.plan.total_steps
-        stopping = bool(self.stop) and not last
+        stopping = self.stop.reached(done) and not last
         due = _due(done, config.eval.every_steps) or last
         # An evaluation can take minutes that a preempted machine does not have: the resumed run
         # makes up for it.
