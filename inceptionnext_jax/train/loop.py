@@ -18,7 +18,7 @@ from inceptionnext_jax.train.checkpoint import Checkpoints
 from inceptionnext_jax.train.evaluate import Evaluator, HostBatch
 from inceptionnext_jax.train.feed import Feed, scalars_like
 from inceptionnext_jax.train.optimizer import make_optimizer
-from inceptionnext_jax.train.plan import DTYPES, Plan
+from inceptionnext_jax.train.plan import Plan
 from inceptionnext_jax.train.profile import Profiler
 from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.recorder import Recorder
@@ -157,7 +157,7 @@ class _Training:
         """The state at the start, and the jitted step."""
         run, config = self.run_, self.run_.config
         shapes = jax.eval_shape(run.task.init, jax.random.key(0))
-        optimizer = make_optimizer(config.optim, shapes["params"])
+        optimizer = make_optimizer(config.optim, shapes["params"], config.model.name)
         start = Start(
             run.task, run.mesh, optimizer.tx, seed=config.seed, ema=config.ema_decay is not None
         )
@@ -186,12 +186,10 @@ class _Training:
         if self.evaluation_pending:
             self.recorder.write(self.start, self._evaluate(self.start))
         self.recorder.clock.resume()
-        dtype = DTYPES[self.run_.config.compute_dtype]
-        scalar = np.float64 if dtype == np.float64 else np.float32
         for done in range(self.start + 1, plan.total_steps + 1):
-            hyper = {"lr": self.schedule(done - 1)}
+            hyper = self._hyper(done - 1)
             self.profiler.before(done)
-            self.state, metrics = step(self.state, batch, scalars_like(hyper, scalar))
+            self.state, metrics = step(self.state, batch, self._scalars(hyper))
             self.recorder.settle(self.feed)  # the step before, while this one computes
             self.recorder.add(done, metrics, hyper)
             self.profiler.after(done, metrics)
@@ -210,11 +208,18 @@ class _Training:
     def _compiled(self, batch: Any) -> Callable[..., tuple[TrainState, Any]]:
         """Compiles ahead of time: another shape would be an error instead of a slow step."""
         started = time.perf_counter()
-        wide = self.run_.config.compute_dtype == "float64"
-        hyper = scalars_like({"lr": 0.0}, np.float64 if wide else np.float32)
-        compiled = self.step.lower(self.state, batch, hyper).compile()
+        hyper = self._hyper(self.start)
+        compiled = self.step.lower(self.state, batch, self._scalars(hyper)).compile()
         self.run_.reporter.say(f"compiled in {time.perf_counter() - started:.1f} s")
         return compiled
+
+    def _hyper(self, step: int) -> dict[str, float]:
+        """What the host decides for the update after `step` of them."""
+        return {"lr": self.schedule(step), **self.run_.task.hyper(step, self.run_.plan)}
+
+    def _scalars(self, hyper: dict[str, float]) -> dict[str, Any]:
+        wide = self.run_.config.compute_dtype == "float64"
+        return scalars_like(hyper, np.float64 if wide else np.float32)
 
     def _pause_after(self, done: int) -> bool:
         """Evaluates and saves where it is due. Returns whether the run was asked to stop."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from inceptionnext_jax.train.optimizer import Optimizer
@@ -28,6 +29,7 @@ def make_train_step(
     def step(state: TrainState, batch: Any, hyper: dict[str, Any]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         gradient, batch_stats, sums = _accumulated(task, state, batch, key, hyper)
+        gradient = _without_frozen(gradient, optimizer.rate_factors)
         norm = optax.tree.norm(gradient)
         if optimizer.clip_norm is not None:
             # torch's clip_grad_norm_, its 1e-6 included.
@@ -48,6 +50,15 @@ def make_train_step(
     return step
 
 
+def _without_frozen(gradient: Any, rate_factors: Any) -> Any:
+    """Zeros where nothing is learned, as in torch, where norms do not see frozen parameters."""
+    return jax.tree.map(
+        lambda g, factor: g if np.all(factor) else jnp.where(np.not_equal(factor, 0), g, 0),
+        gradient,
+        rate_factors,
+    )
+
+
 def _updated(
     state: TrainState,
     optimizer: Optimizer,
@@ -58,7 +69,7 @@ def _updated(
 ) -> TrainState:
     direction, opt_state = optimizer.tx.update(gradient, state.opt_state, state.params)
     params = jax.tree.map(
-        lambda p, d, factor: p + (lr * factor * d).astype(p.dtype) if factor else p,
+        lambda p, d, factor: p + (lr * factor * d).astype(p.dtype) if np.any(factor) else p,
         state.params,
         direction,
         optimizer.rate_factors,
