@@ -1,1 +1,1 @@
-"""Measurements; run each as `python -m benchmarks.NAME` from the repository's root."""
+"""Measurements; run each as `python benchmarks/NAME.py`."""

@@ -1,6 +1,6 @@
 """What augmentation on the device costs: operations and bytes by XLA's own count.
 
-    python -m benchmarks.augment
+    python benchmarks/augment.py
 
 Counts are those of the compiled program (`cost_analysis`) for the recipe of InceptionNeXt-T: one
 group of 128 images of 224 pixels to bfloat16. They are the back end's: other devices fuse more or
@@ -8,12 +8,14 @@ less. Each part is counted alone, too; the sum differs from the whole, which fus
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import environment
 from inceptionnext_jax import model_info
 from inceptionnext_jax.augment.recipe import AugmentSettings, make_augment
@@ -33,7 +35,9 @@ CASES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--to", type=Path, default=Path("benchmarks/results/cpu/augment.json"))
+    parser.add_argument(
+        "--to", type=Path, default=Path(__file__).parent / "results/cpu/augment.json"
+    )
     args = parser.parse_args()
     counts = {case: cost(AugmentSettings(**changes)) for case, changes in CASES.items()}
     info = model_info(MODEL)

@@ -12,10 +12,9 @@ from typing import Any
 
 def describe(packages: Iterable[str]) -> dict[str, Any]:
     """Device, versions of `packages` and command line, for the head of a result."""
-    module = sys.modules["__main__"].__spec__
-    name = module.name if module else sys.argv[0]
+    script = os.path.relpath(sys.argv[0], Path(__file__).parent.parent)
     return {
-        "command": " ".join(["python", "-m", name, *sys.argv[1:]]),
+        "command": " ".join(["python", script, *sys.argv[1:]]),
         "device": {
             "cpu": cpu_model(),
             "cores": len(os.sched_getaffinity(0)),

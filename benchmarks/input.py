@@ -1,6 +1,6 @@
 """Images per second and core of the host's part of the input, against timm's.
 
-    python -m benchmarks.input
+    python benchmarks/input.py
 
 Ours is what a loader process does for one image: draws, decode, random-resized crop, antialiased
 resize, flip (RandAugment, normalisation and erasing run on the device). timm's whole transform
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import environment
 
 HEIGHT, WIDTH = 375, 500  # ImageNet's most frequent size
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--images", type=int, default=64, help="of a round and case")
     parser.add_argument("--core", type=int, default=min(os.sched_getaffinity(0)))
-    parser.add_argument("--to", type=Path, default=Path("benchmarks/results/cpu/input.json"))
+    parser.add_argument("--to", type=Path, default=Path(__file__).parent / "results/cpu/input.json")
     parser.add_argument("--worker", choices=(OURS, TIMM), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -80,7 +81,7 @@ def main() -> None:
 
 def measure(rounds: int, images: int, core: int) -> dict[str, list[float]]:
     """CPU seconds of each case in each round; the order is reversed every other round."""
-    command = [sys.executable, "-m", "benchmarks.input", f"--images={images}", f"--core={core}"]
+    command = [sys.executable, __file__, f"--images={images}", f"--core={core}"]
     workers = {
         name: subprocess.Popen(
             [*command, f"--worker={name}"],

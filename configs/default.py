@@ -153,6 +153,10 @@ def finish(
     return config
 
 
+def same_as_paper(config: ConfigDict) -> None:
+    """The variant `script` of a row whose script and paper agree."""
+
+
 def debug(config: ConfigDict) -> None:
     """Two steps on synthetic images, everything small: shows that a config runs."""
     config.total_steps = 2

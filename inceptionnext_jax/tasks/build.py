@@ -16,8 +16,8 @@ def build_task(config: ConfigDict, plan: plans.Plan, class_names: Sequence[str])
     """The task that config.task names, with its model."""
     info = models.model_info(config.model.name)
     dtype = plans.DTYPES[config.compute_dtype]
-    on_host = ("scale", "ratio", "hflip")
-    settings = {key: config.augment[key] for key in config.augment if key not in on_host}
+    elsewhere = ("scale", "ratio", "hflip", "mix_group_size")  # on the host; in the plan
+    settings = {key: config.augment[key] for key in config.augment if key not in elsewhere}
     augment = make_augment(
         AugmentSettings(**settings),
         plan.num_classes,
