@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import data, models
@@ -27,7 +28,7 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
 
     Raises UserError with all that is wrong with config, data and flags, a line each.
     """
-    _configure_jax(config)
+    configure_jax(config)
     if mode == "plan":
         return _plan(config)
     problems = validate.check(config, jax.device_count())
@@ -38,7 +39,7 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
     except UserError as error:
         problems.append(str(error))
     validate.refuse(problems)
-    plan = plans.make_plan(config, _sizes(dataset), jax.device_count())
+    plan = plans.make_plan(config, data_sizes(dataset), jax.device_count())
     # Absolute: Orbax refuses relative paths.
     folder = Path(str(workdir)).expanduser().absolute()
     lock = workdirs.Lock(folder) if jax.process_index() == 0 else None
@@ -50,7 +51,8 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
             lock.release()
 
 
-def _configure_jax(config: ConfigDict) -> None:
+def configure_jax(config: ConfigDict) -> None:
+    """Sets what must be set before the first array: precision, checks, compilation cache."""
     if config.compute_dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     if config.debug_nans:
@@ -77,8 +79,34 @@ def open_dataset(config: ConfigDict) -> data.Dataset:
     )
 
 
-def _sizes(dataset: data.Dataset) -> plans.Sizes:
+def data_sizes(dataset: data.Dataset) -> plans.Sizes:
+    """What a plan needs to know of the data."""
     return plans.Sizes(dataset.num_train, dataset.num_eval, dataset.num_classes)
+
+
+def open_training(
+    config: ConfigDict,
+    plan: plans.Plan,
+    dataset: data.Dataset,
+    positions: np.ndarray,
+    start_step: int,
+    stop_step: int | None = None,
+) -> data.BatchIterator:
+    """The rows `positions` of the global batches that training sees from `start_step` (0-based)."""
+    return data.train_batches(
+        dataset.train,
+        seed=config.seed,
+        batch_size=plan.batch_size,
+        positions=positions,
+        start_step=start_step,
+        stop_step=stop_step,
+        image_size=config.data.image_size,
+        scale=config.augment.scale,
+        ratio=config.augment.ratio,
+        hflip=config.augment.hflip,
+        interpolation=config.augment.interpolation,
+        workers=plan.workers,
+    )
 
 
 def _plan(config: ConfigDict) -> int:
@@ -91,7 +119,7 @@ def _plan(config: ConfigDict) -> int:
     problems = validate.check(config, jax.device_count())
     missing = None
     try:
-        sizes = _sizes(open_dataset(config))
+        sizes = data_sizes(open_dataset(config))
     except UserError as error:
         missing, known = str(error), data.known_sizes(config.data.name)
         if known is None:
@@ -121,23 +149,10 @@ def _make_run(config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workd
     mesh = meshes.make_mesh(plan.mesh_data, plan.mesh_fsdp)
     positions = meshes.local_positions(mesh, plan.accumulate, plan.micro_batch)
     eval_positions = meshes.local_positions(mesh, 1, plan.eval_batch)
-    augment = config.augment
     task = build_task(config, plan, dataset.class_names)
 
-    def open_training(start_step: int) -> data.BatchIterator:
-        return data.train_batches(
-            dataset.train,
-            seed=config.seed,
-            batch_size=plan.batch_size,
-            positions=positions,
-            start_step=start_step,
-            image_size=config.data.image_size,
-            scale=augment.scale,
-            ratio=augment.ratio,
-            hflip=augment.hflip,
-            interpolation=augment.interpolation,
-            workers=plan.workers,
-        )
+    def open_from(start_step: int) -> data.BatchIterator:
+        return open_training(config, plan, dataset, positions, start_step)
 
     def open_evaluation() -> data.BatchIterator:
         return data.eval_batches(
@@ -156,7 +171,7 @@ def _make_run(config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workd
         task=task,
         mesh=mesh,
         workdir=workdir,
-        open_training=open_training,
+        open_training=open_from,
         evaluator=Evaluator(task, mesh, plan.eval_batch, open_evaluation, config.data.cache),
         description={
             **workdirs.describe(config, resolved),
