@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ from ml_collections import ConfigDict
 
 from inceptionnext_jax import data, models
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.tasks import build_task
+from inceptionnext_jax.tasks import build_task, check_labels
 from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train import plan as plans
 from inceptionnext_jax.train import validate
 from inceptionnext_jax.train import workdir as workdirs
 from inceptionnext_jax.train.evaluate import Evaluator
+from inceptionnext_jax.train.init_from import other_classes
 from inceptionnext_jax.train.loop import Run, evaluate_weights, train
 from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.start import init_key
-from inceptionnext_jax.train.weights import load_weights, place
+from inceptionnext_jax.train.weights import Say, load_weights, place
 
 
 def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:
@@ -36,6 +38,7 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
         problems.append("--workdir is required: the folder for checkpoints and logs")
     try:
         dataset = open_dataset(config)
+        problems += check_labels(config, dataset.num_classes, dataset.multi_label)
     except UserError as error:
         problems.append(str(error))
     validate.refuse(problems)
@@ -119,7 +122,9 @@ def _plan(config: ConfigDict) -> int:
     problems = validate.check(config, jax.device_count())
     missing = None
     try:
-        sizes = data_sizes(open_dataset(config))
+        dataset = open_dataset(config)
+        sizes = data_sizes(dataset)
+        problems += check_labels(config, dataset.num_classes, dataset.multi_label)
     except UserError as error:
         missing, known = str(error), data.known_sizes(config.data.name)
         if known is None:
@@ -149,7 +154,7 @@ def _make_run(config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workd
     mesh = meshes.make_mesh(plan.mesh_data, plan.mesh_fsdp)
     positions = meshes.local_positions(mesh, plan.accumulate, plan.micro_batch)
     eval_positions = meshes.local_positions(mesh, 1, plan.eval_batch)
-    task = build_task(config, plan, dataset.class_names)
+    task = build_task(config, plan, dataset.class_names, dataset.multi_label)
 
     def open_from(start_step: int) -> data.BatchIterator:
         return open_training(config, plan, dataset, positions, start_step)
@@ -196,10 +201,10 @@ def _preprocessing(config: ConfigDict, plan: plans.Plan) -> dict[str, Any]:
 
 def _evaluate(run: Run, checkpoint: str | None) -> int:
     """Evaluates the newest checkpoint of the workdir, or the weights at `checkpoint`."""
-    source = Path(checkpoint).expanduser() if checkpoint else run.workdir
-    variables, averages, meta = load_weights(
-        source, run.config.model.name, run.config.model.stage_depths
-    )
+    source = checkpoint or str(run.workdir)
+    model, say = run.config.model, run.reporter.say
+    variables, averages, meta = load_weights(source, model.name, model.stage_depths, say)
+    _check_classes(run.description["class_names"], meta.get("class_names", ()), source, say)
     shapes = jax.eval_shape(run.task.init, init_key(run.config.seed))
     shapes = {"params": shapes["params"], "batch_stats": shapes.get("batch_stats", {})}
     abstract = jax.tree.map(
@@ -207,13 +212,26 @@ def _evaluate(run: Run, checkpoint: str | None) -> int:
         shapes,
         meshes.state_shardings(run.mesh, shapes),
     )
-    weights = place(variables, abstract, str(source))
+    weights = place(variables, abstract, source)
     if averages is not None:
         averages = place(averages, abstract, f"{source} (ema)")
     scores, report = evaluate_weights(run, weights, averages)
     if jax.process_index() == 0:
         step = meta.get("step")
-        run.task.save_report({"step": step, "checkpoint": str(source), **report}, run.workdir)
+        run.task.save_report({"step": step, "checkpoint": source, **report}, run.workdir)
     for key, value in scores.items():
         run.reporter.say(f"{key} {value:.6g}")
     return 0
+
+
+def _check_classes(own: list[str], given: Sequence[str], source: str, say: Say) -> None:
+    """Refuses a checkpoint whose classes cannot be those of the data, and warns where they may."""
+    differing = other_classes(own, given)
+    if differing is None:
+        return
+    if len(own) != len(given) or sorted(own) == sorted(given):
+        raise UserError(
+            f"checkpoint {source} has {differing}; evaluate it on data with the classes that it "
+            f"was trained for"
+        )
+    say(f"warning: checkpoint {source} has {differing}; they are compared by their numbers")

@@ -164,7 +164,9 @@ class _Training:
         if latest is not None:
             state = start.resumed(self.checkpoints, latest)
         elif config.init_from:
-            state = start.from_weights(config.init_from, config.model, run.reporter.say)
+            state = start.from_weights(
+                config.init_from, config.model, run.reporter.say, run.description["class_names"]
+            )
         else:
             state = start.fresh()
         step = make_train_step(run.task, optimizer, seed=config.seed, ema_decay=config.ema_decay)
