@@ -1,5 +1,6 @@
 """The networks. Importing this package fills the registry."""
 
+from inceptionnext_jax.models import convnext as _convnext  # noqa: F401
 from inceptionnext_jax.models import inceptionnext as _inceptionnext  # noqa: F401
 from inceptionnext_jax.models.registry import (
     ModelInfo,

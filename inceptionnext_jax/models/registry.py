@@ -24,6 +24,7 @@ class ModelInfo:
     Attributes:
       name: As in `create_model`.
       input_size: Pixels, height and width, that the published numbers hold for.
+      stage_depths: Blocks per stage.
       crop_pct: Evaluation resizes the short side to floor(input_size / crop_pct) before the crop.
       interpolation: Of that resize.
       mean: Per channel, on a scale of 0 to 1.
@@ -39,6 +40,7 @@ class ModelInfo:
 
     name: str
     input_size: int
+    stage_depths: tuple[int, ...]
     params: int
     macs: int
     crop_pct: float = 0.875
@@ -52,7 +54,7 @@ class ModelInfo:
     licence: str = ""
 
 
-# The options of every model and their defaults; a factory is called with all of them.
+# The options of every model and their defaults; None is the model's own.
 OPTIONS: Mapping[str, Any] = {
     "num_classes": 1000,
     "drop_path_rate": 0.0,
@@ -62,8 +64,11 @@ OPTIONS: Mapping[str, Any] = {
     "scan": False,
     "depthwise_impl": "auto",
     "stage_depths": None,
+    "output_stride": 32,
+    "head_init_scale": 1.0,
     "dtype": jnp.float32,
 }
+OUTPUT_STRIDES = (8, 16, 32)
 DTYPES = ("float32", "bfloat16", "float64")
 
 _MODELS: dict[str, tuple[ModelInfo, Callable[..., nn.Module]]] = {}
@@ -74,8 +79,8 @@ def register_model(info: ModelInfo, factory: Callable[..., nn.Module]) -> None:
 
     Args:
       info: With a name that is not taken.
-      factory: Called with every option of `OPTIONS`, checked; `stage_depths` is None for the
-        model's own.
+      factory: Called with the options of `OPTIONS`, checked, but those that are None;
+        `stage_depths` is always given.
     """
     if info.name in _MODELS:
         raise ValueError(f"model {info.name!r} is registered twice")
@@ -94,14 +99,15 @@ def create_model(name: str, **options: Any) -> nn.Module:
     Raises:
       UserError: A name, option or value is not allowed.
     """
-    _, factory = _entry(name)
+    info, factory = _entry(name)
     for option in options:
         if option not in OPTIONS:
             raise UserError(
                 f"model option {option!r} is unknown, expected one of {', '.join(sorted(OPTIONS))}"
                 f"{suggestion(option, OPTIONS)}"
             )
-    return factory(**_checked({**OPTIONS, **options}))
+    checked = _checked({**OPTIONS, **options}, info.stage_depths)
+    return factory(**{option: value for option, value in checked.items() if value is not None})
 
 
 def list_models(pattern: str | None = None) -> list[str]:
@@ -121,7 +127,7 @@ def _entry(name: str) -> tuple[ModelInfo, Callable[..., nn.Module]]:
     return _MODELS[name]
 
 
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
+def _checked(options: dict[str, Any], own_depths: tuple[int, ...]) -> dict[str, Any]:
     """Returns the options in their final types, or raises UserError for the first bad value."""
     _require(options, "num_classes", _is_integer(options["num_classes"], 1), "an integer ≥ 1")
     _require(options, "bn_group_size", _is_integer(options["bn_group_size"], 0), "an integer ≥ 0")
@@ -130,13 +136,24 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     for name in ("remat", "scan"):
         _require(options, name, isinstance(options[name], bool), "True or False")
     check_impl(options["depthwise_impl"])
-    depths = options["stage_depths"]
-    if depths is not None:
-        listed = isinstance(depths, Sequence) and len(depths) == 4
+    strides = ", ".join(map(str, OUTPUT_STRIDES))
+    _require(
+        options, "output_stride", options["output_stride"] in OUTPUT_STRIDES, f"one of {strides}"
+    )
+    scale = options["head_init_scale"]
+    _require(options, "head_init_scale", _is_number(scale) and scale > 0, "a number > 0")
+    depths = own_depths
+    if options["stage_depths"] is not None:
+        depths = options["stage_depths"]
+        listed = isinstance(depths, Sequence) and len(depths) == len(own_depths)
         valid = listed and all(_is_integer(depth, 1) for depth in depths)
-        _require(options, "stage_depths", valid, "four integers ≥ 1, or None")
-        depths = tuple(depths)
-    return {**options, "stage_depths": depths, "dtype": _checked_dtype(options["dtype"])}
+        expected = f"as many integers ≥ 1 as the model has stages ({len(own_depths)}), or None"
+        _require(options, "stage_depths", valid, expected)
+    return {
+        **options,
+        "stage_depths": tuple(depths),
+        "dtype": _checked_dtype(options["dtype"]),
+    }
 
 
 def _checked_dtype(dtype: Any) -> jnp.dtype:
@@ -165,5 +182,9 @@ def _is_integer(value: Any, minimum: int) -> bool:
 
 
 def _is_rate(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < 1
+
+
+def _is_number(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and 0 <= value < 1
+    return number and math.isfinite(value)

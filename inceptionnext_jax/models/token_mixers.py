@@ -1,7 +1,8 @@
 """Token mixers of MetaNeXt blocks, by name (the paper: any mixer can be put there).
 
 A mixer is a Linen module that maps [B, H, W, C] to the same shape. It is made from a factory that
-is given `impl` (which implementation in `ops` to use), `dtype` and `name`.
+is given `dilation` (steps between the taps of convolutions), `impl` (which implementation in `ops`
+to use), `dtype` and `name`.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError, suggestion
-from inceptionnext_jax.ops.depthwise import BRANCHES, inception_mixer
+from inceptionnext_jax.models.layers import param_dtype
+from inceptionnext_jax.ops.depthwise import BRANCHES, depthwise_conv, inception_mixer
 
 MixerFactory = Callable[..., nn.Module]
 
@@ -23,12 +25,14 @@ class InceptionDWConv(nn.Module):
     Attributes:
       band_kernel_size: k, odd.
       branch_ratio: Share of the channels of each of the three convolved branches, rounded down.
+      dilation: Steps between taps, in the bands along their length only.
       impl: Which depthwise implementation to use.
       dtype: Of the computation.
     """
 
     band_kernel_size: int = 11
     branch_ratio: float = 1 / 8
+    dilation: int = 1
     impl: str = "auto"
     dtype: DTypeLike = jnp.float32
 
@@ -50,7 +54,31 @@ class InceptionDWConv(nn.Module):
         params = {
             name: DepthwiseParams(sizes[name], width, self.dtype, name=name)() for name in BRANCHES
         }
-        return inception_mixer(x.astype(self.dtype), params, impl=self.impl)
+        return inception_mixer(x.astype(self.dtype), params, self.dilation, self.impl)
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise convolution k×k of all channels: ConvNeXt's mixer.
+
+    Attributes:
+      kernel_size: k, odd.
+      dilation: Steps between taps.
+      impl: Which depthwise implementation to use.
+      dtype: Of the computation.
+    """
+
+    kernel_size: int = 7
+    dilation: int = 1
+    impl: str = "auto"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Mixes x: [B, H, W, C] over H and W."""
+        kernel, bias = depthwise_params(self, (self.kernel_size,) * 2, x.shape[-1], self.dtype)
+        return depthwise_conv(
+            x.astype(self.dtype), kernel, bias, (self.dilation, self.dilation), self.impl
+        )
 
 
 class DepthwiseParams(nn.Module):
@@ -66,14 +94,24 @@ class DepthwiseParams(nn.Module):
     @nn.compact
     def __call__(self) -> dict[str, jax.Array]:
         """Returns both, cast to `dtype`."""
-        wide = jnp.promote_types(jnp.float32, self.dtype)
-        shape = (*self.kernel_size, 1, self.channels)
-        kernel = self.param("kernel", nn.initializers.normal(0.02), shape, wide)
-        bias = self.param("bias", nn.initializers.zeros, (self.channels,), wide)
-        return {"kernel": kernel.astype(self.dtype), "bias": bias.astype(self.dtype)}
+        kernel, bias = depthwise_params(self, self.kernel_size, self.channels, self.dtype)
+        return {"kernel": kernel, "bias": bias}
 
 
-TOKEN_MIXERS: dict[str, MixerFactory] = {"inception": InceptionDWConv}
+def depthwise_params(
+    module: nn.Module, kernel_size: tuple[int, int], channels: int, dtype: DTypeLike
+) -> tuple[jax.Array, jax.Array]:
+    """Makes kernel [kh, kw, 1, channels] and bias [channels] of a compact module, in `dtype`."""
+    wide = param_dtype(dtype)
+    kernel = module.param("kernel", nn.initializers.normal(0.02), (*kernel_size, 1, channels), wide)
+    bias = module.param("bias", nn.initializers.zeros, (channels,), wide)
+    return kernel.astype(dtype), bias.astype(dtype)
+
+
+TOKEN_MIXERS: dict[str, MixerFactory] = {
+    "depthwise": DepthwiseConv,
+    "inception": InceptionDWConv,
+}
 
 
 def token_mixer_factory(mixer: str | MixerFactory) -> MixerFactory:

@@ -21,6 +21,12 @@ COUNTS = {
     "inceptionnext_small": (224, 49_374_016, 8_355_682_080),
     "inceptionnext_base": (224, 86_672_136, 14_841_072_000),
     "inceptionnext_base_384": (384, 86_672_136, 43_602_524_160),
+    "convnext_atto": (224, 3_695_520, 547_332_480),
+    "convnext_tiny": (224, 28_589_128, 4_455_531_264),
+    "convnext_small": (224, 50_223_688, 8_683_712_256),
+    "convnext_base": (224, 88_591_464, 15_354_729_472),
+    "convnext_large": (224, 197_767_336, 34_361_433_600),
+    "convnext_xlarge": (224, 350_196_968, 60_921_030_656),
 }
 
 
@@ -44,7 +50,7 @@ def test_macs_of_a_non_square_image_scale_with_its_area():
 def test_names_are_listed_sorted_and_by_glob():
     assert list_models() == sorted(list_models())
     assert set(COUNTS) <= set(list_models())
-    assert list_models("*base*") == ["inceptionnext_base", "inceptionnext_base_384"]
+    assert list_models("inceptionnext_base*") == ["inceptionnext_base", "inceptionnext_base_384"]
     assert list_models("nothing*") == []
 
 
@@ -54,7 +60,8 @@ def test_info_is_complete_and_frozen(name):
     assert info.name == name
     assert 0 < info.top1 < 1
     assert "reported" in info.top1_source
-    assert info.weights_url.endswith(f"{name}.pth")
+    assert info.weights_url.startswith("https://")
+    assert name.removesuffix("_384") in info.weights_url
     assert info.licence
     with pytest.raises(dataclasses.FrozenInstanceError):
         info.top1 = 1.0
@@ -62,7 +69,8 @@ def test_info_is_complete_and_frozen(name):
 
 def test_preprocessing_of_the_released_weights():
     crops = {name: model_info(name).crop_pct for name in COUNTS}
-    assert crops == dict(zip(COUNTS, (0.875, 0.875, 0.875, 0.95, 1.0), strict=True))
+    others = {"inceptionnext_base": 0.95, "inceptionnext_base_384": 1.0}
+    assert crops == dict.fromkeys(COUNTS, 0.875) | others
 
 
 @pytest.mark.parametrize("function", [create_model, model_info])
@@ -95,6 +103,9 @@ def test_unknown_option_suggests():
         ("stage_depths", (1, 1, 1)),
         ("stage_depths", (1, 1, 1, 0)),
         ("stage_depths", 3),
+        ("output_stride", 4),
+        ("output_stride", None),
+        ("head_init_scale", 0.0),
         ("dtype", "bflot16"),
         ("dtype", jnp.int32),
         ("dtype", None),
@@ -135,9 +146,10 @@ def test_import_is_light():
 
 @pytest.mark.parametrize("name", list_models())
 def test_every_model_runs_on_small_images(name):
-    model = create_model(name, num_classes=7, stage_depths=(1, 1, 1, 1))
+    depths = [1 for _ in model_info(name).stage_depths]
+    model = create_model(name, num_classes=7, stage_depths=depths)
     x = np.zeros((2, 32, 32, 3), np.float32)
     logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), x)
     assert logits.shape == (2, 7)
     assert logits.dtype == jnp.float32
-    assert set(variables) == {"params", "batch_stats"}
+    assert set(variables) <= {"params", "batch_stats"}
