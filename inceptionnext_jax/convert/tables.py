@@ -59,9 +59,9 @@ BATCH_NORM = {**LAYER_NORM, "mean": Leaf("running_mean"), "var": Leaf("running_v
 LAYER_SCALE = {"gamma": Leaf("gamma")}
 
 
-def _block(ours: str, theirs: str, leaves: dict[str, Leaf], sep: str = "blocks.") -> Rule:
-    """A rule for a module within each block; `sep` stands before the block's number there."""
-    return Rule(rf"stages_(\d+)/blocks_(\d+){ours}", rf"stages.\1.{sep}\2{theirs}", leaves)
+def _block(ours: str, theirs: str, leaves: dict[str, Leaf]) -> Rule:
+    """A rule for a module within each block, in timm's names."""
+    return Rule(rf"stages_(\d+)/blocks_(\d+){ours}", rf"stages.\1.blocks.\2{theirs}", leaves)
 
 
 def _outer(norm: dict[str, Leaf]) -> tuple[Rule, ...]:
@@ -76,11 +76,13 @@ def _outer(norm: dict[str, Leaf]) -> tuple[Rule, ...]:
     )
 
 
-# The authors' code and timm use the same names.
+# The authors' code and timm use the same names. Isotropic networks and those with attention, which
+# neither has, are named alike.
 INCEPTIONNEXT = (
     *_outer(BATCH_NORM),
     _block("", "", LAYER_SCALE),
     _block(r"/token_mixer/(dwconv_\w+)", r".token_mixer.\3", CONV),
+    _block(r"/token_mixer/(qkv|proj)", r".token_mixer.\3", LINEAR),
     _block(r"/norm", r".norm", BATCH_NORM),
     _block(r"/mlp/(fc[12])", r".mlp.\3", POINTWISE),
 )
@@ -99,17 +101,37 @@ def _convnext_timm(fc: dict[str, Leaf]) -> tuple[Rule, ...]:
 
 CONVNEXT = _convnext_timm(LINEAR)
 CONVNEXT_CONV_MLP = _convnext_timm(POINTWISE)
-CONVNEXT_AUTHORS = (
-    Rule(r"stem/conv", r"downsample_layers.0.0", CONV),
-    Rule(r"stem/norm", r"downsample_layers.0.1", LAYER_NORM),
-    Rule(r"stages_(\d+)/downsample/norm", r"downsample_layers.\1.0", LAYER_NORM),
-    Rule(r"stages_(\d+)/downsample/conv", r"downsample_layers.\1.1", CONV),
-    _block("", "", LAYER_SCALE, sep=""),
-    _block(r"/conv_dw", r".dwconv", CONV, sep=""),
-    _block(r"/norm", r".norm", LAYER_NORM, sep=""),
-    _block(r"/mlp/fc([12])", r".pwconv\3", LINEAR, sep=""),
-    Rule(r"head/norm", r"norm", LAYER_NORM),
-    Rule(r"head/fc", r"head", LINEAR),
+
+
+def _convnext_blocks(ours: str, theirs: str, dwconv: str = ".dwconv") -> tuple[Rule, ...]:
+    """The authors' names within blocks, whose paths are `ours` and `theirs`, and of the head."""
+    return (
+        Rule(ours, theirs, LAYER_SCALE),
+        Rule(rf"{ours}/conv_dw", rf"{theirs}{dwconv}", CONV),
+        Rule(rf"{ours}/norm", rf"{theirs}.norm", LAYER_NORM),
+        Rule(rf"{ours}/mlp/fc1", rf"{theirs}.pwconv1", LINEAR),
+        Rule(rf"{ours}/mlp/fc2", rf"{theirs}.pwconv2", LINEAR),
+        Rule(r"head/norm", r"norm", LAYER_NORM),
+        Rule(r"head/fc", r"head", LINEAR),
+    )
+
+
+def _convnext_authors(dwconv: str = ".dwconv") -> tuple[Rule, ...]:
+    return (
+        Rule(r"stem/conv", r"downsample_layers.0.0", CONV),
+        Rule(r"stem/norm", r"downsample_layers.0.1", LAYER_NORM),
+        Rule(r"stages_(\d+)/downsample/norm", r"downsample_layers.\1.0", LAYER_NORM),
+        Rule(r"stages_(\d+)/downsample/conv", r"downsample_layers.\1.1", CONV),
+        *_convnext_blocks(r"stages_(\d+)/blocks_(\d+)", r"stages.\1.\2", dwconv),
+    )
+
+
+CONVNEXT_AUTHORS = _convnext_authors()
+# The preliminary study of InceptionNeXt's authors; there is no other code with these networks.
+CONVNEXT_PARTIAL = _convnext_authors(".dwconv.conv")
+CONVNEXT_ISOTROPIC = (
+    Rule(r"stem/conv", r"stem", CONV),
+    *_convnext_blocks(r"stages_0/blocks_(\d+)", r"blocks.\1"),
 )
 
 MLP_HEAD = ("params", "head", "fc2", "bias")
@@ -131,6 +153,9 @@ class Family(NamedTuple):
 
 
 FAMILIES = (
+    Family(r"(inceptionnext|metanext)_\w+_iso", (INCEPTIONNEXT,), LINEAR_HEAD),
+    Family(r"convnext_\w+_iso", (CONVNEXT_ISOTROPIC,), LINEAR_HEAD),
+    Family(r"convnext_\w+_par\w+", (CONVNEXT_PARTIAL,), LINEAR_HEAD),
     Family(r"inceptionnext_\w+", (INCEPTIONNEXT,), MLP_HEAD),
     Family(r"convnext_atto", (CONVNEXT_CONV_MLP, CONVNEXT, CONVNEXT_AUTHORS), LINEAR_HEAD),
     Family(r"convnext_\w+", (CONVNEXT, CONVNEXT_AUTHORS, CONVNEXT_CONV_MLP), LINEAR_HEAD),

@@ -8,7 +8,6 @@ from typing import Any
 
 from inceptionnext_jax.models.metanext import MetaNeXt
 from inceptionnext_jax.models.registry import ModelInfo, register_model
-from inceptionnext_jax.models.token_mixers import InceptionDWConv
 
 _SMALL_DIMS = (96, 192, 384, 768)
 _BASE_DIMS = (128, 256, 512, 1024)
@@ -29,16 +28,14 @@ def _register(
         licence="apache-2.0",
         **info,
     )
-    token_mixer = functools.partial(InceptionDWConv, **(mixer or {}))
-    factory = functools.partial(MetaNeXt, stage_dims=stage_dims, token_mixer=token_mixer)
-    register_model(about, factory)
+    register_model(about, functools.partial(MetaNeXt, stage_dims=stage_dims, **(mixer or {})))
 
 
 _register(
     "inceptionnext_atto",
     (2, 2, 6, 2),
     (40, 80, 160, 320),
-    {"band_kernel_size": 9, "branch_ratio": 1 / 4},
+    {"kernel_size": 9, "mixer_ratio": 1 / 4},
     hub_id="timm/inception_next_atto.sail_in1k",
     input_size=224,
     params=4_156_520,

@@ -35,6 +35,8 @@ class MetaNeXt(nn.Module):
       stage_dims: Channels per stage.
       mlp_ratios: Width of a block's hidden layer over its channels, per stage.
       token_mixer: A name in `TOKEN_MIXERS`, or a factory of mixers.
+      kernel_size: Of the mixer; None is its own.
+      mixer_ratio: Share of channels that the mixer convolves, in each branch; None is its own.
       mixer_name: The mixer's place in a block's parameters: timm's name, "conv_dw" in ConvNeXt.
       norm: A name in `NORMS`, everywhere but in the head.
       head: A name in `HEADS`.
@@ -60,6 +62,8 @@ class MetaNeXt(nn.Module):
     stage_dims: Sequence[int]
     mlp_ratios: Sequence[float] = (4, 4, 4, 3)
     token_mixer: str | MixerFactory = "inception"
+    kernel_size: int | None = None
+    mixer_ratio: float | None = None
     mixer_name: str = "token_mixer"
     norm: str = "batch"
     head: str = "mlp"
@@ -85,7 +89,9 @@ class MetaNeXt(nn.Module):
         rates = drop_path_rates(self.drop_path_rate, self.stage_depths)
         ends = np.cumsum(self.stage_depths)
         block = {
-            "token_mixer": self.token_mixer,
+            "token_mixer": token_mixer_factory(
+                self.token_mixer, self.kernel_size, self.mixer_ratio
+            ),
             "mixer_name": self.mixer_name,
             "norm": norm,
             "layer_scale_init": self.layer_scale_init,
@@ -258,13 +264,13 @@ class Stage(nn.Module):
 class Block(nn.Module):
     """x + DropPath(gamma * MLP(Norm(TokenMixer(x)))): one residual, where Transformers have two.
 
-    Attributes are those of `MetaNeXt`, but for `norm`, which is a factory here, and `dilation`,
-    which is the mixer's.
+    Attributes are those of `MetaNeXt`, but for mixer and norm, which are factories here, and
+    `dilation`, which is the mixer's.
     """
 
     mlp_ratio: float
     norm: NormFactory
-    token_mixer: str | MixerFactory = "inception"
+    token_mixer: MixerFactory
     mixer_name: str = "token_mixer"
     dilation: int = 1
     layer_scale_init: float = 1e-6
@@ -290,8 +296,7 @@ class Block(nn.Module):
           train: Use batch statistics.
         """
         C = x.shape[-1]
-        mixer = token_mixer_factory(self.token_mixer)
-        y = mixer(
+        y = self.token_mixer(
             dilation=self.dilation,
             impl=self.depthwise_impl,
             dtype=self.dtype,

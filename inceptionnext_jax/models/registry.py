@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from inceptionnext_jax.errors import UserError, suggestion
+from inceptionnext_jax.models.heads import HEADS
+from inceptionnext_jax.models.norm import NORMS
+from inceptionnext_jax.models.token_mixers import TOKEN_MIXERS
 from inceptionnext_jax.ops.depthwise import check_impl
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -30,7 +34,8 @@ class ModelInfo:
       mean: Per channel, on a scale of 0 to 1.
       std: Likewise.
       params: Number of parameters with 1,000 classes.
-      macs: Multiply-accumulates of convolutions and linear layers for one image of `input_size`.
+      macs: Multiply-accumulates of convolutions and linear layers for one image of `input_size`;
+        products of queries, keys and values are left out.
       top1: Reported accuracy on ImageNet-1K, a fraction; not measured here. None if there is none.
       top1_source: Who reports it.
       weights_url: The authors' file.
@@ -66,6 +71,12 @@ OPTIONS: Mapping[str, Any] = {
     "stage_depths": None,
     "output_stride": 32,
     "head_init_scale": 1.0,
+    "token_mixer": None,
+    "kernel_size": None,
+    "mixer_ratio": None,
+    "norm": None,
+    "head": None,
+    "layer_scale_init": None,
     "dtype": jnp.float32,
 }
 OUTPUT_STRIDES = (8, 16, 32)
@@ -79,8 +90,8 @@ def register_model(info: ModelInfo, factory: Callable[..., nn.Module]) -> None:
 
     Args:
       info: With a name that is not taken.
-      factory: Called with the options of `OPTIONS`, checked, but those that are None;
-        `stage_depths` is always given.
+      factory: Called with `stage_depths` and those options of `OPTIONS`, checked, that are set and
+        that it has parameters for.
     """
     if info.name in _MODELS:
         raise ValueError(f"model {info.name!r} is registered twice")
@@ -94,7 +105,8 @@ def create_model(name: str, **options: Any) -> nn.Module:
       name: One of `list_models()`.
       **options: Of `OPTIONS`, which are those of the config's `model` section, and `stage_depths`
         for a shallower or deeper net of the same kind (None: the model's own) and `dtype` for the
-        computation (`DTYPES`, or the JAX types of these names).
+        computation (`DTYPES`, or the JAX types of these names). Options of the kind of `MetaNeXt`
+        (token_mixer, norm, head, …) change one thing of a named model.
 
     Raises:
       UserError: A name, option or value is not allowed.
@@ -107,7 +119,12 @@ def create_model(name: str, **options: Any) -> nn.Module:
                 f"{suggestion(option, OPTIONS)}"
             )
     checked = _checked({**OPTIONS, **options}, info.stage_depths)
-    return factory(**{option: value for option, value in checked.items() if value is not None})
+    given = {option: value for option, value in checked.items() if value is not None}
+    parameters = inspect.signature(factory).parameters
+    for option in given.keys() - parameters.keys():
+        if given.pop(option) != OPTIONS[option]:
+            raise UserError(f"model {name} has no option {option}; leave it out")
+    return factory(**given)
 
 
 def list_models(pattern: str | None = None) -> list[str]:
@@ -142,6 +159,7 @@ def _checked(options: dict[str, Any], own_depths: tuple[int, ...]) -> dict[str, 
     )
     scale = options["head_init_scale"]
     _require(options, "head_init_scale", _is_number(scale) and scale > 0, "a number > 0")
+    _check_structure(options)
     depths = own_depths
     if options["stage_depths"] is not None:
         depths = options["stage_depths"]
@@ -154,6 +172,28 @@ def _checked(options: dict[str, Any], own_depths: tuple[int, ...]) -> dict[str, 
         "stage_depths": tuple(depths),
         "dtype": _checked_dtype(options["dtype"]),
     }
+
+
+def _check_structure(options: dict[str, Any]) -> None:
+    """Checks the settings of `MetaNeXt` that are not None."""
+    given = {option for option, value in options.items() if value is not None}
+    for option, choices in {"token_mixer": TOKEN_MIXERS, "norm": NORMS, "head": HEADS}.items():
+        value = options[option]
+        if option in given and value not in choices:
+            raise UserError(
+                f"model option {option}={value!r} is unknown, expected one of "
+                f"{', '.join(sorted(choices))}{suggestion(str(value), choices)}"
+            )
+    if "kernel_size" in given:
+        size = options["kernel_size"]
+        _require(options, "kernel_size", _is_integer(size, 1) and size % 2 == 1, "an odd integer")
+    if "mixer_ratio" in given:
+        ratio = options["mixer_ratio"]
+        _require(options, "mixer_ratio", _is_number(ratio) and 0 < ratio <= 1, "a number in (0, 1]")
+    if "layer_scale_init" in given:
+        first = options["layer_scale_init"]
+        valid = _is_number(first) and first >= 0
+        _require(options, "layer_scale_init", valid, "a number ≥ 0 (0: no layer scale)")
 
 
 def _checked_dtype(dtype: Any) -> jnp.dtype:
