@@ -183,7 +183,7 @@ def augmented_rows(config: "ConfigDict", step: int, rows: int, columns: int) -> 
     validate.refuse(validate.check(config, devices=1))
     dataset = job.open_dataset(config)
     plan = plans.make_plan(config, job.data_sizes(dataset), devices=1)
-    task = build_task(config, plan, dataset.class_names)
+    task = build_task(config, plan, dataset.class_names, dataset.multi_label)
     augment = config.augment
     mixes = AugmentSettings(
         mixup=augment.mixup, cutmix=augment.cutmix, mix_prob=augment.mix_prob

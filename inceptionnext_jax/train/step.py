@@ -33,7 +33,7 @@ def make_train_step(
     """
 
     def step(state: TrainState, batch: Any, hyper: dict[str, Any]) -> tuple[TrainState, Metrics]:
-keys = step_keys(seed, state.step)
+        keys = step_keys(seed, state.step)
         gradient, batch_stats, sums = _accumulated(task, state, batch, keys, hyper)
         gradient = _without_frozen(gradient, optimizer.rate_factors)
         norm = optax.tree.norm(gradient)
