@@ -16,7 +16,7 @@ FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "Config file, with :variant,… if any.")
 flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.")
 flags.DEFINE_enum("mode", "train", ["train", "eval", "plan"], "What to do.")
-flags.DEFINE_string("checkpoint", None, "With --mode=eval: workdir, step or .safetensors.")
+flags.DEFINE_string("checkpoint", None, "With --mode=eval: what to evaluate, as in init_from.")
 flags.DEFINE_string("coordinator", None, "Of several processes: host:port of process 0.")
 flags.DEFINE_integer("num_processes", None, "Of several processes: how many.")
 flags.DEFINE_integer("process_id", None, "Of several processes: which one this is.")

@@ -6,31 +6,25 @@ Writes benchmarks/results/cpu/digits_recipe.json and prints a Markdown table.
 """
 
 import json
-import platform
 import subprocess
 import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
+
+import environment
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "cpu" / "digits_recipe.json"
 ROWS = {
     "digits.py as it is": {},
-    "no label smoothing": {"loss.label_smoothing": 0.0},
     "RandAugment": {"augment.rand_augment": "rand-m9-mstd0.5-inc1"},
-    "colour jitter 0.4": {"augment.color_jitter": 0.4},
     "mixup 0.8": {"augment.mixup": 0.8},
     "CutMix 1.0": {"augment.cutmix": 1.0},
     "random erasing 0.25": {"augment.random_erasing": 0.25},
     "drop path 0.1": {"model.drop_path_rate": 0.1},
-    "head dropout 0.5": {"model.dropout_rate": 0.5},
     "EMA 0.98": {"ema_decay": 0.98},
     "binary cross entropy": {"loss.name": "bce"},
-    "BatchNorm groups of 32": {"model.bn_group_size": 32},
     "4 micro-batches of 32": {"model.bn_group_size": 32, "optim.accumulate": 4},
-    "clip at 1": {"optim.clip_norm": 1.0},
-    "bfloat16": {"compute_dtype": "bfloat16"},
     "mixup + CutMix, ConvNeXt's order": {
         "augment.mixup": 0.8, "augment.cutmix": 1.0, "augment.random_erasing": 0.25,
         "augment.order": "convnext",
@@ -71,18 +65,8 @@ def main() -> None:
             f"| {name} | {rows[name]['train/loss']:.3f} | {rows[name]['eval/top1']:.4f} |",
             flush=True,
         )
-    packages = ("jax", "flax", "optax", "numpy")
-    record = {
-        "command": "python benchmarks/digits_recipe.py",
-        "device": platform.processor() or platform.machine(),
-        "versions": {
-            "python": platform.python_version(),
-            **{p: metadata.version(p) for p in packages},
-        },
-        "rows": rows,
-    }
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(record, indent=1) + "\n")
+    record = environment.describe(("jax", "flax", "optax", "numpy"))
+    environment.write_json(RESULT, {**record, "rows": rows})
 
 
 if __name__ == "__main__":

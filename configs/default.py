@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.total_steps = 0  # > 0: replaces total_epochs and cooldown_epochs
     config.compute_dtype = "float32"  # float32 | bfloat16 | float64
     config.model = _model()
-    config.init_from = optional(str)  # workdir, Orbax step or .safetensors to start from
+    config.init_from = optional(str)  # workdir, step, weight file or hf://owner/name
     config.data = _data()
     config.augment = _augment()
     config.loss = ConfigDict()
@@ -167,6 +167,8 @@ def debug(config: ConfigDict) -> None:
     config.total_steps = 2
     config.batch_size = 8
     config.data.name = "synthetic"
+    # These images have one label each.
+    config.checkpoint.best_metric = config.checkpoint.best_metric.replace("/map", "/top1")
     config.data.image_size = 64
     config.data.workers = 0
     config.model.stage_depths = (1, 1, 1, 1)

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from inceptionnext_jax.errors import UserError
 
-COMMANDS = ("prepare",)
+COMMANDS = ("explain", "models", "prepare")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from inceptionnext_jax.convert.tables import family, locate
+from inceptionnext_jax.convert.tables import Leaf, Rule, family, locate
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.registry import create_model
 from inceptionnext_jax.models.stacking import unstack_blocks
@@ -30,7 +30,7 @@ def from_torch(
     num_classes: int | None = None,
     stage_depths: Sequence[int] | None = None,
 ) -> dict[str, Any]:
-    """Converts a PyTorch state dict in the authors' or timm's names.
+    """Converts a PyTorch state dict in the authors' or timm's names, whichever it has.
 
     Args:
       name: Of the model, as in `create_model`.
@@ -44,16 +44,18 @@ def from_torch(
     Raises:
       UserError: Arrays are missing, left over, of another shape or no floats: all are named.
     """
-    table, classifier = family(name)
     arrays = {key: _as_numpy(value) for key, value in state_dict.items()}
+    known = family(name)
     if num_classes is None:
-        num_classes = _length(arrays.get(locate(table, classifier[1:])[0]))
+        biases = (arrays.get(locate(table, known.classifier[1:])[0]) for table in known.namings)
+        num_classes = _length(next((bias for bias in biases if bias is not None), None))
+    template = _template(name, num_classes, stage_depths)
+    table = max(known.namings, key=lambda naming: _coverage(naming, template, arrays))
     problems, leaves, used = Problems(), {}, set()
-    for path, expected in _template(name, num_classes, stage_depths).items():
+    for path, expected in template.items():
         key, leaf = locate(table, path[1:])
         used.add(key)
-        wanted = leaf.to_torch(np.broadcast_to(np.False_, expected.shape)).shape
-        if problems.check(key, arrays.get(key), wanted):
+        if problems.check(key, arrays.get(key), _torch_shape(leaf, expected)):
             leaves[path] = np.array(leaf.from_torch(arrays[key]), np.float32, order="C")
     counters = {key for key in arrays if key.endswith(f".{_COUNTER}")}
     problems.unexpected += [key for key in arrays if key not in used | counters]
@@ -77,10 +79,11 @@ def to_torch(
     Raises:
       UserError: Arrays are missing, left over, of another shape or no floats: all are named.
     """
-    table, classifier = family(name)
+    known = family(name)
+    table = known.namings[0]
     flat = traverse_util.flatten_dict(unstack_blocks(variables))
     arrays = {path: _as_numpy(value) for path, value in flat.items()}
-    num_classes = _length(arrays.get(classifier))
+    num_classes = _length(arrays.get(known.classifier))
     template = _template(name, num_classes, stage_depths)
     problems, state_dict = Problems(), {}
     for path, expected in template.items():
@@ -92,6 +95,15 @@ def to_torch(
     problems.unexpected += ["/".join(path) for path in arrays if path not in template]
     problems.report(f"the variables do not fit {name} with {num_classes} classes")
     return state_dict
+
+
+class MismatchError(UserError):
+    """Arrays do not fit a model; `kinds` has the names by what is wrong with them."""
+
+    def __init__(self, summary: str, kinds: Mapping[str, Sequence[str]]):
+        listed = [f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in kinds.items()]
+        super().__init__(f"{summary}; {'; '.join(listed)}")
+        self.kinds = kinds
 
 
 @dataclasses.dataclass
@@ -119,8 +131,7 @@ class Problems:
         """Raises one UserError with all problems if there are any."""
         kinds = {name.replace("_", " "): keys for name, keys in vars(self).items() if keys}
         if kinds:
-            listed = [f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in kinds.items()]
-            raise UserError(f"{summary}; {'; '.join(listed)}")
+            raise MismatchError(summary, kinds)
 
 
 def _template(
@@ -130,6 +141,21 @@ def _template(
     model = create_model(name, num_classes=num_classes, stage_depths=stage_depths)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     return traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), image))
+
+
+def _coverage(
+    table: Sequence[Rule], template: Mapping[Path, jax.ShapeDtypeStruct], arrays: Mapping[str, Any]
+) -> int:
+    """Returns how many of the model's arrays are there, by name and rank, if `table` names them."""
+    places = ((locate(table, path[1:]), expected) for path, expected in template.items())
+    return sum(
+        key in arrays and arrays[key].ndim == len(_torch_shape(leaf, expected))
+        for (key, leaf), expected in places
+    )
+
+
+def _torch_shape(leaf: Leaf, ours: jax.ShapeDtypeStruct) -> tuple[int, ...]:
+    return leaf.to_torch(np.broadcast_to(np.False_, ours.shape)).shape
 
 
 def _as_numpy(value: Any) -> np.ndarray:

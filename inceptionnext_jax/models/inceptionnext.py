@@ -6,43 +6,37 @@ Sizes are those of the paper's configuration table and, for atto, of the authors
 import functools
 from typing import Any
 
-from flax import linen as nn
-
 from inceptionnext_jax.models.metanext import MetaNeXt
 from inceptionnext_jax.models.registry import ModelInfo, register_model
-from inceptionnext_jax.models.token_mixers import InceptionDWConv
 
-_TINY = {"stage_depths": (3, 3, 9, 3), "stage_dims": (96, 192, 384, 768)}
-_SMALL = {"stage_depths": (3, 3, 27, 3), "stage_dims": (96, 192, 384, 768)}
-_BASE = {"stage_depths": (3, 3, 27, 3), "stage_dims": (128, 256, 512, 1024)}
-_ATTO = {
-    "stage_depths": (2, 2, 6, 2),
-    "stage_dims": (40, 80, 160, 320),
-    "token_mixer": functools.partial(InceptionDWConv, band_kernel_size=9, branch_ratio=1 / 4),
-}
+_SMALL_DIMS = (96, 192, 384, 768)
+_BASE_DIMS = (128, 256, 512, 1024)
 
 
-def _register(name: str, settings: dict[str, Any], hub_id: str, **info: Any) -> None:
+def _register(
+    name: str,
+    stage_depths: tuple[int, ...],
+    stage_dims: tuple[int, ...],
+    mixer: dict[str, Any] | None = None,
+    **info: Any,
+) -> None:
     release = "https://github.com/sail-sg/inceptionnext/releases/download/model"
     about = ModelInfo(
         name=name,
+        stage_depths=stage_depths,
         weights_url=f"{release}/{name}.pth",
-        hub_id=hub_id,
         licence="apache-2.0",
         **info,
     )
-
-    def factory(stage_depths: tuple[int, ...] | None, **options: Any) -> nn.Module:
-        depths = {} if stage_depths is None else {"stage_depths": stage_depths}
-        return MetaNeXt(**{**settings, **depths}, **options)
-
-    register_model(about, factory)
+    register_model(about, functools.partial(MetaNeXt, stage_dims=stage_dims, **(mixer or {})))
 
 
 _register(
     "inceptionnext_atto",
-    _ATTO,
-    "timm/inception_next_atto.sail_in1k",
+    (2, 2, 6, 2),
+    (40, 80, 160, 320),
+    {"kernel_size": 9, "mixer_ratio": 1 / 4},
+    hub_id="timm/inception_next_atto.sail_in1k",
     input_size=224,
     params=4_156_520,
     macs=503_035_040,
@@ -51,8 +45,9 @@ _register(
 )
 _register(
     "inceptionnext_tiny",
-    _TINY,
-    "timm/inception_next_tiny.sail_in1k",
+    (3, 3, 9, 3),
+    _SMALL_DIMS,
+    hub_id="timm/inception_next_tiny.sail_in1k",
     input_size=224,
     params=28_055_680,
     macs=4_188_634_272,
@@ -61,8 +56,9 @@ _register(
 )
 _register(
     "inceptionnext_small",
-    _SMALL,
-    "timm/inception_next_small.sail_in1k",
+    (3, 3, 27, 3),
+    _SMALL_DIMS,
+    hub_id="timm/inception_next_small.sail_in1k",
     input_size=224,
     params=49_374_016,
     macs=8_355_682_080,
@@ -71,8 +67,9 @@ _register(
 )
 _register(
     "inceptionnext_base",
-    _BASE,
-    "timm/inception_next_base.sail_in1k",
+    (3, 3, 27, 3),
+    _BASE_DIMS,
+    hub_id="timm/inception_next_base.sail_in1k",
     input_size=224,
     params=86_672_136,
     macs=14_841_072_000,
@@ -83,8 +80,9 @@ _register(
 )
 _register(
     "inceptionnext_base_384",
-    _BASE,
-    "timm/inception_next_base.sail_in1k_384",
+    (3, 3, 27, 3),
+    _BASE_DIMS,
+    hub_id="timm/inception_next_base.sail_in1k_384",
     input_size=384,
     params=86_672_136,
     macs=43_602_524_160,

@@ -4,8 +4,9 @@ The names of submodules are timm's, so that weights are converted by a table. Co
 from Flax's defaults are PyTorch's: exact GELU, VALID padding, normal(0.02) weights, epsilons.
 """
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,25 +15,40 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.models.drop import DropNoise, drop_path, dropout
-from inceptionnext_jax.models.norm import BatchNorm
+from inceptionnext_jax.models.drop import DropNoise, drop_path
+from inceptionnext_jax.models.heads import head_class
+from inceptionnext_jax.models.layers import dense, dilated_conv, param_dtype, patch_conv
+from inceptionnext_jax.models.norm import make_norm
 from inceptionnext_jax.models.token_mixers import MixerFactory, token_mixer_factory
 
-TOTAL_STRIDE = 32
+NormFactory = Callable[..., nn.Module]
 
 
 class MetaNeXt(nn.Module):
-    """Stem, four stages of blocks at strides 4, 8, 16 and 32, and a classifier on the mean.
+    """Stem, stages of blocks whose resolution halves from one to the next, and a classifier.
+
+    Four stages after patches of 4 pixels have strides 4, 8, 16 and 32; one stage after patches of
+    16 is an isotropic network.
 
     Attributes:
       stage_depths: Blocks per stage.
       stage_dims: Channels per stage.
       mlp_ratios: Width of a block's hidden layer over its channels, per stage.
       token_mixer: A name in `TOKEN_MIXERS`, or a factory of mixers.
+      kernel_size: Of the mixer; None is its own.
+      mixer_ratio: Share of channels that the mixer convolves, in each branch; None is its own.
+      mixer_name: The mixer's place in a block's parameters: timm's name, "conv_dw" in ConvNeXt.
+      norm: A name in `NORMS`, everywhere but in the head.
+      head: A name in `HEADS`.
+      patch_size: Pixels, side of the patches that the stem cuts.
+      stem_norm: Whether a norm ends the stem.
+      output_stride: Of the last stage at most. Stages that would exceed it keep the resolution,
+        and their mixers look as far by dilation (semantic segmentation; timm's convention).
       num_classes: Outputs of the head.
       drop_path_rate: Rate of the last block; it rises linearly from 0 at the first.
       dropout_rate: Before the last linear layer.
-      layer_scale_init: First value of each block's per-channel scale `gamma`.
+      layer_scale_init: First value of each block's per-channel scale `gamma`; 0 for none.
+      head_init_scale: Factor of the classifier's first weights.
       bn_group_size: Images that share training statistics; 0 is the whole batch.
       depthwise_impl: Which implementation in `ops.depthwise` to use.
       remat: Recompute blocks in the backward pass instead of keeping their activations.
@@ -46,10 +62,19 @@ class MetaNeXt(nn.Module):
     stage_dims: Sequence[int]
     mlp_ratios: Sequence[float] = (4, 4, 4, 3)
     token_mixer: str | MixerFactory = "inception"
+    kernel_size: int | None = None
+    mixer_ratio: float | None = None
+    mixer_name: str = "token_mixer"
+    norm: str = "batch"
+    head: str = "mlp"
+    patch_size: int = 4
+    stem_norm: bool = True
+    output_stride: int = 32
     num_classes: int = 1000
     drop_path_rate: float = 0.0
     dropout_rate: float = 0.0
     layer_scale_init: float = 1e-6
+    head_init_scale: float = 1.0
     bn_group_size: int = 0
     depthwise_impl: str = "auto"
     remat: bool = False
@@ -57,31 +82,45 @@ class MetaNeXt(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
-        self.stem = Stem(self.stage_dims[0], self.bn_group_size, self.dtype)
+        norm = functools.partial(make_norm, self.norm, self.bn_group_size, self.dtype)
+        self.stem = Stem(
+            self.stage_dims[0], self.patch_size, norm if self.stem_norm else None, self.dtype
+        )
         rates = drop_path_rates(self.drop_path_rate, self.stage_depths)
         ends = np.cumsum(self.stage_depths)
         block = {
-            "token_mixer": self.token_mixer,
+            "token_mixer": token_mixer_factory(
+                self.token_mixer, self.kernel_size, self.mixer_ratio
+            ),
+            "mixer_name": self.mixer_name,
+            "norm": norm,
             "layer_scale_init": self.layer_scale_init,
-            "bn_group_size": self.bn_group_size,
             "depthwise_impl": self.depthwise_impl,
             "dtype": self.dtype,
         }
+        geometry = stage_geometry(len(self.stage_depths), self.patch_size, self.output_stride)
         self.stages = [
             Stage(
                 dim=dim,
                 drop_path_rates=tuple(rates[end - depth : end].tolist()),
                 first_block=int(end - depth),
-                downsample=i > 0,
-                block=block | {"mlp_ratio": ratio},
+                geometry=place,
+                block=block | {"mlp_ratio": ratio, "dilation": place.dilation},
                 remat=self.remat,
                 scan=self.scan,
             )
-            for i, (depth, end, dim, ratio) in enumerate(
-                zip(self.stage_depths, ends, self.stage_dims, self.mlp_ratios, strict=True)
+            for depth, end, dim, ratio, place in zip(
+                self.stage_depths, ends, self.stage_dims, self.mlp_ratios, geometry, strict=True
             )
         ]
-        self.head = MlpHead(self.num_classes, self.dropout_rate, sum(self.stage_depths), self.dtype)
+        self.classifier = head_class(self.head)(
+            self.num_classes,
+            self.dropout_rate,
+            sum(self.stage_depths),
+            self.head_init_scale,
+            self.dtype,
+            name="head",
+        )
 
     def __call__(
         self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
@@ -89,7 +128,7 @@ class MetaNeXt(nn.Module):
         """Classifies images.
 
         Args:
-          x: [B, H, W, 3] floats, already normalised; H and W at least 32.
+          x: [B, H, W, 3] floats, already normalised; H and W at least the stride.
           train: Use batch statistics (make "batch_stats" mutable) and drop (give rngs={"dropout":
             key} if a rate is above 0).
           positions: [B] int32, the examples' positions in the global batch, on which their drop
@@ -102,13 +141,14 @@ class MetaNeXt(nn.Module):
           UserError: x or positions do not fit, or B is no multiple of the BatchNorm group.
         """
         noise = self._noise(x, train, positions)
-        return self.head(self._stage_outputs(x, train, noise)[-1], noise)
+        return self.classifier(self._stage_outputs(x, train, noise)[-1], noise)
 
     def features(
         self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
     ) -> tuple[jax.Array, ...]:
-        """Returns the output of each stage, [B, H / s, W / s, dim] for s = 4, 8, 16, 32.
+        """Returns the output of each stage, [B, H / s, W / s, dim] for strides s = 4, 8, 16, 32.
 
+        Networks of one stage return one map, those with an `output_stride` keep to it.
         Arguments are those of the call; the maps have the compute dtype.
         """
         return self._stage_outputs(x, train, self._noise(x, train, positions))
@@ -117,12 +157,13 @@ class MetaNeXt(nn.Module):
         self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
     ) -> jax.Array:
         """Maps the last of the `features`, x: [B, h, w, dim], to logits [B, num_classes]."""
-        return self.head(x, self._noise(x, train, positions))
+        return self.classifier(x, self._noise(x, train, positions))
 
     def _stage_outputs(
         self, x: jax.Array, train: bool, noise: DropNoise | None
     ) -> tuple[jax.Array, ...]:
-        _check_images(x)
+        total = self.patch_size * 2 ** (len(self.stage_depths) - 1)
+        _check_images(x, min(total, self.output_stride))
         x = self.stem(x.astype(self.dtype), train)
         outputs = []
         for stage in self.stages:
@@ -138,35 +179,35 @@ class MetaNeXt(nn.Module):
 
 
 class Stem(nn.Module):
-    """Cuts images into patches of 4×4 pixels: convolution, then norm."""
+    """Cuts images into square patches: convolution, then norm if there is one."""
 
     dim: int
-    bn_group_size: int = 0
+    patch_size: int
+    norm: NormFactory | None
     dtype: DTypeLike = jnp.float32
 
-    def setup(self) -> None:
-        self.conv = _patch_conv(self.dim, 4, self.dtype)
-        self.norm = BatchNorm(self.bn_group_size, dtype=self.dtype)
-
+    @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Maps x: [B, H, W, 3] to [B, H // 4, W // 4, dim]."""
-        return self.norm(self.conv(x), train)
+        """Maps x: [B, H, W, 3] to [B, H // patch_size, W // patch_size, dim]."""
+        x = patch_conv(self.dim, self.patch_size, self.dtype, "conv")(x)
+        return x if self.norm is None else self.norm(name="norm")(x, train)
 
 
 class Downsample(nn.Module):
-    """Halves the resolution between stages: norm, then convolution."""
+    """Between stages: norm, then a 2×2 convolution that halves the resolution or is dilated."""
 
     dim: int
-    bn_group_size: int = 0
+    geometry: "StageGeometry"
+    norm: NormFactory
     dtype: DTypeLike = jnp.float32
 
-    def setup(self) -> None:
-        self.norm = BatchNorm(self.bn_group_size, dtype=self.dtype)
-        self.conv = _patch_conv(self.dim, 2, self.dtype)
-
+    @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Maps x: [B, H, W, C] to [B, H // 2, W // 2, dim]."""
-        return self.conv(self.norm(x, train))
+        """Maps x: [B, H, W, C] to [B, H // stride, W // stride, dim]."""
+        x = self.norm(name="norm")(x, train)
+        if self.geometry.stride == 2:
+            return patch_conv(self.dim, 2, self.dtype, "conv")(x)
+        return dilated_conv(self.dim, 2, self.geometry.conv_dilation, self.dtype, "conv")(x)
 
 
 class Stage(nn.Module):
@@ -176,7 +217,7 @@ class Stage(nn.Module):
       dim: Channels.
       drop_path_rates: One for each block.
       first_block: Number of the first block in the network.
-      downsample: Whether to halve the resolution first.
+      geometry: Of the downsampling and the mixers.
       block: Arguments of `Block`.
       remat: Recompute blocks in the backward pass.
       scan: Loop over stacked blocks.
@@ -185,7 +226,7 @@ class Stage(nn.Module):
     dim: int
     drop_path_rates: Sequence[float]
     first_block: int
-    downsample: bool
+    geometry: "StageGeometry"
     block: Any
     remat: bool = False
     scan: bool = False
@@ -193,9 +234,9 @@ class Stage(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, noise: DropNoise | None, train: bool = False) -> jax.Array:
         """Maps x: [B, H, W, C] to [B, H', W', dim], H' = H or H // 2."""
-        if self.downsample:
-            group, dtype = self.block["bn_group_size"], self.block["dtype"]
-            x = Downsample(self.dim, group, dtype, name="downsample")(x, train)
+        if self.geometry.downsample:
+            norm, dtype = self.block["norm"], self.block["dtype"]
+            x = Downsample(self.dim, self.geometry, norm, dtype, name="downsample")(x, train)
 
         def apply_block(block, x, noise, rate, place):
             return block(x, noise, rate, place, train), None
@@ -223,13 +264,16 @@ class Stage(nn.Module):
 class Block(nn.Module):
     """x + DropPath(gamma * MLP(Norm(TokenMixer(x)))): one residual, where Transformers have two.
 
-    Attributes are those of `MetaNeXt`.
+    Attributes are those of `MetaNeXt`, but for mixer and norm, which are factories here, and
+    `dilation`, which is the mixer's.
     """
 
     mlp_ratio: float
-    token_mixer: str | MixerFactory = "inception"
+    norm: NormFactory
+    token_mixer: MixerFactory
+    mixer_name: str = "token_mixer"
+    dilation: int = 1
     layer_scale_init: float = 1e-6
-    bn_group_size: int = 0
     depthwise_impl: str = "auto"
     dtype: DTypeLike = jnp.float32
 
@@ -252,13 +296,18 @@ class Block(nn.Module):
           train: Use batch statistics.
         """
         C = x.shape[-1]
-        mixer = token_mixer_factory(self.token_mixer)
-        y = mixer(impl=self.depthwise_impl, dtype=self.dtype, name="token_mixer")(x)
-        y = BatchNorm(self.bn_group_size, dtype=self.dtype, name="norm")(y, train)
+        y = self.token_mixer(
+            dilation=self.dilation,
+            impl=self.depthwise_impl,
+            dtype=self.dtype,
+            name=self.mixer_name,
+        )(x)
+        y = self.norm(name="norm")(y, train)
         y = Mlp(int(C * self.mlp_ratio), self.dtype, name="mlp")(y)
-        wide = _param_dtype(self.dtype)
-        gamma = self.param("gamma", nn.initializers.constant(self.layer_scale_init), (C,), wide)
-        y = y * gamma.astype(self.dtype)
+        if self.layer_scale_init:
+            first = nn.initializers.constant(self.layer_scale_init)
+            gamma = self.param("gamma", first, (C,), param_dtype(self.dtype))
+            y = y * gamma.astype(self.dtype)
         if noise is not None:
             y = drop_path(y, noise, place, rate)
         return x + y
@@ -274,38 +323,44 @@ class Mlp(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps x: [..., C] to the same shape."""
         C = x.shape[-1]
-        x = nn.gelu(_dense(self.hidden, self.dtype, "fc1")(x), approximate=False)
-        return _dense(C, self.dtype, "fc2")(x)
+        x = nn.gelu(dense(self.hidden, self.dtype, "fc1")(x), approximate=False)
+        return dense(C, self.dtype, "fc2")(x)
 
 
-class MlpHead(nn.Module):
-    """Mean over the map, linear layer to 3 × dim, GELU, norm, dropout, linear layer.
+class StageGeometry(NamedTuple):
+    """How a stage follows the one before.
 
     Attributes:
-      num_classes: Outputs.
-      dropout_rate: In training.
-      place: The number after the last block's, for its dropout mask.
-      dtype: Of the first product; the rest is at least float32.
+      downsample: Whether it begins with a convolution between two widths.
+      stride: Of that convolution, 1 or 2.
+      conv_dilation: Of that convolution where its stride is 1.
+      dilation: Of the stage's token mixers.
     """
 
-    num_classes: int
-    dropout_rate: float = 0.0
-    place: int = 0
-    dtype: DTypeLike = jnp.float32
+    downsample: bool
+    stride: int
+    conv_dilation: int
+    dilation: int
 
-    @nn.compact
-    def __call__(self, x: jax.Array, noise: DropNoise | None = None) -> jax.Array:
-        """Maps x: [B, h, w, dim] to logits [B, num_classes]."""
-        wide = _param_dtype(self.dtype)
-        x = x.astype(wide).mean((1, 2))
-        x = nn.gelu(_dense(3 * x.shape[-1], self.dtype, "fc1")(x), approximate=False)
-        norm = nn.LayerNorm(
-            epsilon=1e-6, dtype=wide, param_dtype=wide, use_fast_variance=False, name="norm"
+
+def stage_geometry(stages: int, patch_size: int, output_stride: int) -> list[StageGeometry]:
+    """Returns each stage's geometry: stride 2 until `output_stride`, dilation × 2 from there.
+
+    Raises:
+      UserError: `output_stride` is no power of two, or less than the patches' size.
+    """
+    if output_stride < patch_size or output_stride.bit_count() != 1:
+        raise UserError(
+            f"output_stride={output_stride} is not possible with patches of {patch_size} pixels, "
+            f"use {patch_size} times a power of two"
         )
-        x = norm(x)
-        if noise is not None and self.dropout_rate > 0:
-            x = dropout(x, noise, self.place, self.dropout_rate)
-        return _dense(self.num_classes, wide, "fc2")(x)
+    stride, dilation, found = patch_size, 1, [StageGeometry(False, 1, 1, 1)]
+    for _ in range(1, stages):
+        step = 2 if stride < output_stride else 1
+        dilation *= 2 // step
+        stride *= step
+        found.append(StageGeometry(True, step, 1 if dilation <= 2 else 2, dilation))
+    return found
 
 
 def drop_path_rates(rate: float, stage_depths: Sequence[int]) -> np.ndarray:
@@ -313,40 +368,13 @@ def drop_path_rates(rate: float, stage_depths: Sequence[int]) -> np.ndarray:
     return np.linspace(0, rate, sum(stage_depths))
 
 
-def _param_dtype(dtype: DTypeLike) -> jnp.dtype:
-    return jnp.promote_types(jnp.float32, dtype)
-
-
-def _dense(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
-    return nn.Dense(
-        features,
-        dtype=dtype,
-        param_dtype=_param_dtype(dtype),
-        kernel_init=nn.initializers.normal(0.02),
-        name=name,
-    )
-
-
-def _patch_conv(features: int, size: int, dtype: DTypeLike) -> nn.Conv:
-    """A convolution over patches that do not overlap; what is left at the border is cut off."""
-    return nn.Conv(
-        features,
-        (size, size),
-        strides=(size, size),
-        padding="VALID",
-        dtype=dtype,
-        param_dtype=_param_dtype(dtype),
-        kernel_init=nn.initializers.normal(0.02),
-    )
-
-
-def _check_images(x: jax.Array) -> None:
+def _check_images(x: jax.Array, smallest: int) -> None:
     if x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating):
         raise UserError(
             f"images are {x.dtype} {tuple(x.shape)}, expected normalised floats [B, H, W, 3]"
         )
-    if min(x.shape[1:3]) < TOTAL_STRIDE:
+    if min(x.shape[1:3]) < smallest:
         raise UserError(
             f"images are {x.shape[1]}×{x.shape[2]} pixels, expected at least "
-            f"{TOTAL_STRIDE}×{TOTAL_STRIDE}; enlarge them"
+            f"{smallest}×{smallest}; enlarge them"
         )

@@ -1,8 +1,9 @@
-"""Batch normalisation with PyTorch's constants and with statistics over groups of images.
+"""Batch and layer normalisation with PyTorch's constants, by name.
 
-The paper's networks were trained with statistics of 128 images, the share of one GPU in one
-accumulation step of a batch of 4,096. Groups keep that number a matter of the model, not of the
-machine; and as they are a plain reshape of the batch axis, no device waits for another.
+Statistics of batches are taken over groups of images. InceptionNeXt's networks were trained with
+those of 128 images, the share of one GPU in one accumulation step of a batch of 4,096. Groups keep
+that number a matter of the model, not of the machine; and as they are a plain reshape of the batch
+axis, no device waits for another.
 """
 
 import jax
@@ -11,7 +12,7 @@ from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
 
-from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.errors import UserError, suggestion
 
 
 class BatchNorm(nn.Module):
@@ -68,6 +69,52 @@ class BatchNorm(nn.Module):
     def _move(self, running: nn.Variable, per_group: jax.Array) -> None:
         new = per_group.mean((0, 1, 2, 3))
         running.value = self.momentum * running.value + (1 - self.momentum) * new
+
+
+class LayerNorm(nn.Module):
+    """Normalises the channels of each position by their own mean and variance.
+
+    Parameters `scale`, `bias` [C], at least float32.
+
+    Attributes:
+      epsilon: Added to the variance; ConvNeXt's value, not PyTorch's default.
+      dtype: Of the result.
+    """
+
+    epsilon: float = 1e-6
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Normalises x: [..., C], in training or not; returns the same shape in `dtype`."""
+        C = x.shape[-1]
+        wide = jnp.promote_types(jnp.float32, self.dtype)
+        scale = self.param("scale", nn.initializers.ones, (C,), wide)
+        bias = self.param("bias", nn.initializers.zeros, (C,), wide)
+        x = x.astype(wide)
+        centred = x - x.mean(-1, keepdims=True)
+        var = jnp.square(centred).mean(-1, keepdims=True)
+        return (centred * lax.rsqrt(var + self.epsilon) * scale + bias).astype(self.dtype)
+
+
+NORMS = ("batch", "layer")
+
+
+def make_norm(
+    kind: str, group_size: int = 0, dtype: DTypeLike = jnp.float32, name: str | None = None
+) -> BatchNorm | LayerNorm:
+    """Makes the norm that `kind` of `NORMS` names; `group_size` only matters to "batch".
+
+    Raises:
+      UserError: The kind is unknown.
+    """
+    if kind not in NORMS:
+        raise UserError(
+            f"norm={kind!r} is unknown, expected one of {', '.join(NORMS)}{suggestion(kind, NORMS)}"
+        )
+    if kind == "batch":
+        return BatchNorm(group_size, dtype=dtype, name=name)
+    return LayerNorm(dtype=dtype, name=name)
 
 
 def group_length(batch: int, group_size: int) -> int:

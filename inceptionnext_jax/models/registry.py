@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from inceptionnext_jax.errors import UserError, suggestion
+from inceptionnext_jax.models.heads import HEADS
+from inceptionnext_jax.models.norm import NORMS
+from inceptionnext_jax.models.token_mixers import TOKEN_MIXERS
 from inceptionnext_jax.ops.depthwise import check_impl
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -24,12 +28,14 @@ class ModelInfo:
     Attributes:
       name: As in `create_model`.
       input_size: Pixels, height and width, that the published numbers hold for.
+      stage_depths: Blocks per stage.
       crop_pct: Evaluation resizes the short side to floor(input_size / crop_pct) before the crop.
       interpolation: Of that resize.
       mean: Per channel, on a scale of 0 to 1.
       std: Likewise.
       params: Number of parameters with 1,000 classes.
-      macs: Multiply-accumulates of convolutions and linear layers for one image of `input_size`.
+      macs: Multiply-accumulates of convolutions and linear layers for one image of `input_size`;
+        products of queries, keys and values are left out.
       top1: Reported accuracy on ImageNet-1K, a fraction; not measured here. None if there is none.
       top1_source: Who reports it.
       weights_url: The authors' file.
@@ -39,6 +45,7 @@ class ModelInfo:
 
     name: str
     input_size: int
+    stage_depths: tuple[int, ...]
     params: int
     macs: int
     crop_pct: float = 0.875
@@ -52,7 +59,7 @@ class ModelInfo:
     licence: str = ""
 
 
-# The options of every model and their defaults; a factory is called with all of them.
+# The options of every model and their defaults; None is the model's own.
 OPTIONS: Mapping[str, Any] = {
     "num_classes": 1000,
     "drop_path_rate": 0.0,
@@ -62,8 +69,17 @@ OPTIONS: Mapping[str, Any] = {
     "scan": False,
     "depthwise_impl": "auto",
     "stage_depths": None,
+    "output_stride": 32,
+    "head_init_scale": 1.0,
+    "token_mixer": None,
+    "kernel_size": None,
+    "mixer_ratio": None,
+    "norm": None,
+    "head": None,
+    "layer_scale_init": None,
     "dtype": jnp.float32,
 }
+OUTPUT_STRIDES = (8, 16, 32)
 DTYPES = ("float32", "bfloat16", "float64")
 
 _MODELS: dict[str, tuple[ModelInfo, Callable[..., nn.Module]]] = {}
@@ -74,8 +90,8 @@ def register_model(info: ModelInfo, factory: Callable[..., nn.Module]) -> None:
 
     Args:
       info: With a name that is not taken.
-      factory: Called with every option of `OPTIONS`, checked; `stage_depths` is None for the
-        model's own.
+      factory: Called with `stage_depths` and those options of `OPTIONS`, checked, that are set and
+        that it has parameters for.
     """
     if info.name in _MODELS:
         raise ValueError(f"model {info.name!r} is registered twice")
@@ -89,19 +105,26 @@ def create_model(name: str, **options: Any) -> nn.Module:
       name: One of `list_models()`.
       **options: Of `OPTIONS`, which are those of the config's `model` section, and `stage_depths`
         for a shallower or deeper net of the same kind (None: the model's own) and `dtype` for the
-        computation (`DTYPES`, or the JAX types of these names).
+        computation (`DTYPES`, or the JAX types of these names). Options of the kind of `MetaNeXt`
+        (token_mixer, norm, head, …) change one thing of a named model.
 
     Raises:
       UserError: A name, option or value is not allowed.
     """
-    _, factory = _entry(name)
+    info, factory = _entry(name)
     for option in options:
         if option not in OPTIONS:
             raise UserError(
                 f"model option {option!r} is unknown, expected one of {', '.join(sorted(OPTIONS))}"
                 f"{suggestion(option, OPTIONS)}"
             )
-    return factory(**_checked({**OPTIONS, **options}))
+    checked = _checked({**OPTIONS, **options}, info.stage_depths)
+    given = {option: value for option, value in checked.items() if value is not None}
+    parameters = inspect.signature(factory).parameters
+    for option in given.keys() - parameters.keys():
+        if given.pop(option) != OPTIONS[option]:
+            raise UserError(f"model {name} has no option {option}; leave it out")
+    return factory(**given)
 
 
 def list_models(pattern: str | None = None) -> list[str]:
@@ -121,7 +144,7 @@ def _entry(name: str) -> tuple[ModelInfo, Callable[..., nn.Module]]:
     return _MODELS[name]
 
 
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
+def _checked(options: dict[str, Any], own_depths: tuple[int, ...]) -> dict[str, Any]:
     """Returns the options in their final types, or raises UserError for the first bad value."""
     _require(options, "num_classes", _is_integer(options["num_classes"], 1), "an integer ≥ 1")
     _require(options, "bn_group_size", _is_integer(options["bn_group_size"], 0), "an integer ≥ 0")
@@ -130,13 +153,47 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     for name in ("remat", "scan"):
         _require(options, name, isinstance(options[name], bool), "True or False")
     check_impl(options["depthwise_impl"])
-    depths = options["stage_depths"]
-    if depths is not None:
-        listed = isinstance(depths, Sequence) and len(depths) == 4
+    strides = ", ".join(map(str, OUTPUT_STRIDES))
+    _require(
+        options, "output_stride", options["output_stride"] in OUTPUT_STRIDES, f"one of {strides}"
+    )
+    scale = options["head_init_scale"]
+    _require(options, "head_init_scale", _is_number(scale) and scale > 0, "a number > 0")
+    _check_structure(options)
+    depths = own_depths
+    if options["stage_depths"] is not None:
+        depths = options["stage_depths"]
+        listed = isinstance(depths, Sequence) and len(depths) == len(own_depths)
         valid = listed and all(_is_integer(depth, 1) for depth in depths)
-        _require(options, "stage_depths", valid, "four integers ≥ 1, or None")
-        depths = tuple(depths)
-    return {**options, "stage_depths": depths, "dtype": _checked_dtype(options["dtype"])}
+        expected = f"as many integers ≥ 1 as the model has stages ({len(own_depths)}), or None"
+        _require(options, "stage_depths", valid, expected)
+    return {
+        **options,
+        "stage_depths": tuple(depths),
+        "dtype": _checked_dtype(options["dtype"]),
+    }
+
+
+def _check_structure(options: dict[str, Any]) -> None:
+    """Checks the settings of `MetaNeXt` that are not None."""
+    given = {option for option, value in options.items() if value is not None}
+    for option, choices in {"token_mixer": TOKEN_MIXERS, "norm": NORMS, "head": HEADS}.items():
+        value = options[option]
+        if option in given and value not in choices:
+            raise UserError(
+                f"model option {option}={value!r} is unknown, expected one of "
+                f"{', '.join(sorted(choices))}{suggestion(str(value), choices)}"
+            )
+    if "kernel_size" in given:
+        size = options["kernel_size"]
+        _require(options, "kernel_size", _is_integer(size, 1) and size % 2 == 1, "an odd integer")
+    if "mixer_ratio" in given:
+        ratio = options["mixer_ratio"]
+        _require(options, "mixer_ratio", _is_number(ratio) and 0 < ratio <= 1, "a number in (0, 1]")
+    if "layer_scale_init" in given:
+        first = options["layer_scale_init"]
+        valid = _is_number(first) and first >= 0
+        _require(options, "layer_scale_init", valid, "a number ≥ 0 (0: no layer scale)")
 
 
 def _checked_dtype(dtype: Any) -> jnp.dtype:
@@ -165,5 +222,9 @@ def _is_integer(value: Any, minimum: int) -> bool:
 
 
 def _is_rate(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < 1
+
+
+def _is_number(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and 0 <= value < 1
+    return number and math.isfinite(value)

@@ -59,20 +59,22 @@ def inception_mixer(
     """The token mixer of InceptionNeXt: identity, square, horizontal and vertical band.
 
     Channels are split into as many as are left over | hw | w | h; the first part passes untouched,
-    the others get their depthwise convolution, and the parts are joined in the same order.
+    the others get their depthwise convolution, and the parts are joined in the same order. A branch
+    that is left out of `params` leaves its channels to the first part.
 
     Args:
       x: [B, H, W, C] floats.
-      params: For each of `BRANCHES` {"kernel": [kh, kw, 1, g], "bias": [g]}.
+      params: For each of `BRANCHES`, or some, {"kernel": [kh, kw, 1, g], "bias": [g]}.
       dilation: Steps between taps along both axes.
       impl: As in `depthwise_conv`.
 
     Returns:
       [B, H, W, C] of x's dtype.
     """
-    start = x.shape[-1] - sum(params[name]["kernel"].shape[-1] for name in BRANCHES)
+    branches = [name for name in BRANCHES if name in params]
+    start = x.shape[-1] - sum(params[name]["kernel"].shape[-1] for name in branches)
     parts = [x[..., :start]]
-    for name in BRANCHES:
+    for name in branches:
         kernel, bias = params[name]["kernel"], params[name]["bias"]
         stop = start + kernel.shape[-1]
         parts.append(depthwise_conv(x[..., start:stop], kernel, bias, (dilation, dilation), impl))

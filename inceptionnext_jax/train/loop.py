@@ -55,6 +55,10 @@ class Best:
     value: float | None = None
     since: int = 0
 
+    def exhausted(self, config: ConfigDict) -> bool:
+        """Whether `stop.patience` evaluations have brought nothing better."""
+        return config.stop.patience is not None and self.since >= config.stop.patience
+
     def update(self, value: float, lower_is_better: bool) -> None:
         better = self.value is None or (
             value < self.value if lower_is_better else value > self.value
@@ -79,10 +83,11 @@ def train(run: Run) -> int:
         stack.callback(checkpoints.close)
         latest = checkpoints.latest_step()
         meta = _resumed_meta(run, checkpoints, latest)
-        if latest is not None and latest >= run.plan.total_steps:
+        best = Best(**meta.get("best", {}))
+        if latest is not None and (latest >= run.plan.total_steps or best.exhausted(run.config)):
             _finish(run, latest)
             return 0
-        return _Training(run, checkpoints, latest, meta, stop, stack).run()
+        return _Training(run, checkpoints, latest, meta, best, stop, stack).run()
 
 
 def _resumed_meta(run: Run, checkpoints: Checkpoints, latest: int | None) -> dict[str, Any]:
@@ -112,6 +117,7 @@ class _Training:
         checkpoints: Checkpoints,
         latest: int | None,
         meta: dict[str, Any],
+        best: Best,
         stop: StopRequest,
         stack: ExitStack,
     ):
@@ -122,7 +128,7 @@ class _Training:
             (run.workdir / workdirs.DONE).unlink(missing_ok=True)
             workdirs.write_config(run.workdir, run.description)
         self.start = latest or 0
-        self.best = Best(**meta.get("best", {}))
+        self.best = best
         self.evaluation_pending = meta.get("evaluation_pending", False)
         self.schedule = make_schedule(plan.schedule)
         self.state, self.step = self._open_state(latest)
@@ -158,7 +164,9 @@ class _Training:
         if latest is not None:
             state = start.resumed(self.checkpoints, latest)
         elif config.init_from:
-            state = start.from_weights(config.init_from, config.model, run.reporter.say)
+            state = start.from_weights(
+                config.init_from, config.model, run.reporter.say, run.description["class_names"]
+            )
         else:
             state = start.fresh()
         step = make_train_step(run.task, optimizer, seed=config.seed, ema_decay=config.ema_decay)
@@ -189,7 +197,7 @@ class _Training:
             self.profiler.after(done, metrics)
             if self._pause_after(done):
                 return EXIT_CODE
-            if self._out_of_patience():
+            if self.best.exhausted(self.run_.config):
                 reporter.say(f"stopped at step {done}: no better evaluation in {self.best.since}")
                 break
             if done < plan.total_steps:
@@ -236,8 +244,8 @@ class _Training:
 
         self.recorder.settle(self.feed, evaluate if evaluates else None)
         self.recorder.clock.pause()
-        if saves or self._out_of_patience():
-            self.checkpoints.save(self.state, done, self._meta(due and stopping), scores)
+        if saves or self.best.exhausted(config):
+            self.checkpoints.save(self.state, done, self._meta(done, due and stopping), scores)
             self.recorder.last_saved = done
         if stopping:
             self.checkpoints.wait()
@@ -255,17 +263,14 @@ class _Training:
         self.best.update(scores[metric], metric.endswith("/loss"))
         return scores
 
-    def _meta(self, evaluation_pending: bool) -> dict[str, Any]:
+    def _meta(self, step: int, evaluation_pending: bool) -> dict[str, Any]:
         return {
             **self.run_.description,
+            "step": step,
             "evaluation_pending": evaluation_pending,
             "sums": self.recorder.sums,
             "best": {"value": self.best.value, "since": self.best.since},
         }
-
-    def _out_of_patience(self) -> bool:
-        patience = self.run_.config.stop.patience
-        return patience is not None and self.best.since >= patience
 
 
 def _due(step: int, every_steps: int) -> bool:

@@ -98,6 +98,8 @@ class Recorder:
             ("train/input_wait", "input wait {:.1%}"),
             ("eval/top1", "top-1 {:.4f}"),
             ("eval_ema/top1", "top-1 of the average {:.4f}"),
+            ("eval/map", "mAP {:.4f}"),
+            ("eval_ema/map", "mAP of the average {:.4f}"),
         ):
             if key in values:
                 parts.append(form.format(values[key]))

@@ -16,6 +16,12 @@ Metrics = dict[str, Any]
 Step = Callable[[TrainState, Any, dict[str, Any]], tuple[TrainState, Metrics]]
 
 
+def step_keys(seed: int, step: Any) -> tuple[jax.Array, jax.Array]:
+    """(key for the augmentation, key for the loss) of the update that follows `step` others."""
+    augment_key, loss_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
+    return augment_key, loss_key
+
+
 def make_train_step(
     task: Task, optimizer: Optimizer, *, seed: int, ema_decay: float | None
 ) -> Step:
@@ -27,8 +33,8 @@ def make_train_step(
     """
 
     def step(state: TrainState, batch: Any, hyper: dict[str, Any]) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        gradient, batch_stats, sums = _accumulated(task, state, batch, key, hyper)
+        keys = step_keys(seed, state.step)
+        gradient, batch_stats, sums = _accumulated(task, state, batch, keys, hyper)
         gradient = _without_frozen(gradient, optimizer.rate_factors)
         norm = optax.tree.norm(gradient)
         if optimizer.clip_norm is not None:
@@ -84,14 +90,18 @@ def _updated(
 
 
 def _accumulated(
-    task: Task, state: TrainState, batch: Any, key: jax.Array, hyper: dict[str, Any]
+    task: Task,
+    state: TrainState,
+    batch: Any,
+    keys: tuple[jax.Array, jax.Array],
+    hyper: dict[str, Any],
 ) -> tuple[Any, Any, Any]:
     """Mean gradient, mean running statistics and summed metrics over the micro-batches.
 
     Each micro-batch starts from the same statistics, so their mean has moved once, by the mean
     over all groups.
     """
-    augment_key, loss_key = jax.random.split(key)
+    augment_key, loss_key = keys
     accumulate, micro_batch = jax.tree.leaves(batch)[0].shape[:2]
 
     def micro(index: Any, images: Any) -> tuple[Any, Any, Any]:

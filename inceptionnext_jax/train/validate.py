@@ -84,7 +84,9 @@ BELOW_ONE = (
     "ema_decay",
 )
 METRICS = tuple(
-    f"{weights}/{metric}" for weights in ("eval", "eval_ema") for metric in ("top1", "top5", "loss")
+    f"{weights}/{metric}"
+    for weights in ("eval", "eval_ema")
+    for metric in ("top1", "top5", "loss", "map")
 )
 
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from inceptionnext_jax import create_model, list_models
+from inceptionnext_jax import create_model
 from inceptionnext_jax.convert import from_torch, to_torch
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import stack_blocks
@@ -24,7 +24,9 @@ def assert_identical(first, second):
         np.testing.assert_array_equal(first[key], second[key], err_msg=key)
 
 
-@pytest.mark.parametrize("name", list_models("inceptionnext_*"))
+@pytest.mark.parametrize(
+    "name", [f"inceptionnext_{size}" for size in ("atto", "tiny", "small", "base", "base_384")]
+)
 def test_initial_variables_load_strictly_into_timm(timm, name):
     import torch
 

@@ -61,3 +61,16 @@ def to_nchw(x):
 def state(model):
     """Returns copies of a PyTorch model's arrays."""
     return {key: value.detach().numpy().copy() for key, value in model.state_dict().items()}
+
+
+def relative_error(ours, theirs):
+    """Returns the largest difference over the largest value of theirs."""
+    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
+
+
+def logits_of(model, x):
+    """Returns a PyTorch model's output for NHWC images."""
+    import torch
+
+    with torch.no_grad():
+        return model(to_nchw(x)).numpy()

@@ -102,7 +102,7 @@ def test_float64_is_float64_throughout():
 
 def test_token_mixer_may_be_a_name_or_a_factory():
     plain = MetaNeXt((1, 1, 1, 1), (24, 24, 24, 24), num_classes=2)
-    mixer = functools.partial(InceptionDWConv, band_kernel_size=5)
+    mixer = functools.partial(InceptionDWConv, kernel_size=5)
     other = plain.clone(token_mixer=mixer)
     x = jnp.zeros((1, 32, 32, 3))
     shapes = [
@@ -120,7 +120,7 @@ def test_unknown_token_mixer_suggests():
 
 def test_branches_without_channels_are_refused():
     model = MetaNeXt((1, 1, 1, 1), (4, 4, 4, 4))
-    with pytest.raises(UserError, match=r"branch_ratio=0\.125 gives 0 of 4 channels"):
+    with pytest.raises(UserError, match=r"ratio=0\.125 of the mixer gives 0 of 4 channels"):
         model.init(KEY, jnp.zeros((1, 32, 32, 3)))
 
 

@@ -7,18 +7,7 @@ import pytest
 
 from inceptionnext_jax import create_model
 from inceptionnext_jax.convert import from_torch, to_torch
-from tests.models.oracle import images, randomised, state, to_nchw
-
-
-def relative_error(ours, theirs):
-    return np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
-
-
-def logits_of(model, x):
-    import torch
-
-    with torch.no_grad():
-        return model(to_nchw(x)).numpy()
+from tests.models.oracle import images, logits_of, randomised, relative_error, state, to_nchw
 
 
 @pytest.mark.parametrize(

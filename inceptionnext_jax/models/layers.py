@@ -1,0 +1,49 @@
+"""Layers with PyTorch's constants, which differ from Flax's defaults."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+
+def param_dtype(dtype: DTypeLike) -> jnp.dtype:
+    """Returns what parameters and sums have where the computation has `dtype`: ≥ float32."""
+    return jnp.promote_types(jnp.float32, dtype)
+
+
+def dense(
+    features: int, dtype: DTypeLike, name: str | None = None, init_scale: float = 1.0
+) -> nn.Dense:
+    """A linear layer; its first weights are normal(0.02 × init_scale), its biases 0."""
+    return nn.Dense(
+        features,
+        dtype=dtype,
+        param_dtype=param_dtype(dtype),
+        kernel_init=nn.initializers.normal(0.02 * init_scale),
+        name=name,
+    )
+
+
+def patch_conv(features: int, size: int, dtype: DTypeLike, name: str | None = None) -> nn.Conv:
+    """A convolution over patches that do not overlap; what is left at the border is cut off."""
+    return _conv(features, size, dtype, name, strides=size, padding="VALID")
+
+
+def dilated_conv(
+    features: int, size: int, dilation: int, dtype: DTypeLike, name: str | None = None
+) -> nn.Conv:
+    """A convolution that keeps the resolution; of an odd padding the larger part lies behind."""
+    return _conv(features, size, dtype, name, kernel_dilation=dilation, padding="SAME")
+
+
+def _conv(features: int, size: int, dtype: DTypeLike, name: str | None, **options: Any) -> nn.Conv:
+    return nn.Conv(
+        features,
+        (size, size),
+        dtype=dtype,
+        param_dtype=param_dtype(dtype),
+        kernel_init=nn.initializers.normal(0.02),
+        name=name,
+        **options,
+    )
