@@ -210,7 +210,7 @@ def _theirs(
 
 def _deviation(net: Net, ours: Any, theirs: dict[str, Any]) -> float:
     """The largest difference of arrays of ours from those of a state dict; 0 if there are none."""
-    table, _ = family(net.name)
+    table = family(net.name).namings[0]
     largest = 0.0
     for path, leaf in trees.paths_and_leaves(ours):
         key, layout = locate(table, tuple(path.split("/")[1:]))

@@ -89,6 +89,7 @@ def by_stage(paths: Sequence[str]) -> dict[str, int]:
 # Pattern of model names -> rule; the first match counts.
 FAMILIES: tuple[tuple[str, LayerIds], ...] = (
     (r"inceptionnext_\w+", by_block),
+    (r"metanext_\w+", by_block),
     (r"convnext_\w+", convnext),
     (r"vanillanet_\w+", by_stage),
 )

@@ -10,7 +10,7 @@ from inceptionnext_jax.convert.tables import family, locate
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import unstack_blocks
 from inceptionnext_jax.train import trees
-from inceptionnext_jax.train.layer_decay import layer_factors
+from inceptionnext_jax.train.layer_decay import layer_factors, layer_rule
 from inceptionnext_jax.train.optimizer import make_optimizer
 from tests.train.test_optimizer import optim
 
@@ -42,7 +42,7 @@ def test_every_factor_equals_timms_scale(timm, name):
     wanted = {key: scales[id(p)] for key, p in reference.named_parameters()}
 
     ours = dict(trees.paths_and_leaves(factors(name, layer_decay=0.8)[1]))
-    table, _ = family(name)
+    table = family(name).namings[0]
     named = {locate(table, tuple(path.split("/")))[0]: f for path, f in ours.items()}
     assert named == pytest.approx(wanted, rel=1e-12)
     assert len(set(wanted.values())) == sum(reference_depths(reference)) + 2
@@ -88,3 +88,17 @@ def test_a_family_without_a_rule_is_an_error():
     config: ConfigDict = optim(layer_decay=0.8)
     with pytest.raises(UserError, match=r"optim\.layer_decay has no rule for .*'resnet50'"):
         make_optimizer(config, {"kernel": np.zeros((2, 2))}, "resnet50")
+
+
+@pytest.mark.parametrize("name", ["convnext_small_iso", "metanext_pool_small_iso", "convnext_base"])
+def test_rates_rise_from_the_stem_to_the_head(name):
+    _, found = factors(name, layer_decay=0.9)
+    flat = dict(trees.paths_and_leaves(found))
+    assert min(flat.values()) == flat["stem/conv/kernel"]
+    assert {f for path, f in flat.items() if path.startswith("head")} == {1.0}
+    assert len(set(flat.values())) == (14 if name == "convnext_base" else 20)
+
+
+@pytest.mark.parametrize("name", inx.list_models())
+def test_every_model_has_a_rule(name):
+    assert layer_rule(name)(["stem/conv/kernel", "head/fc/kernel"])["stem/conv/kernel"] == 0
