@@ -16,7 +16,10 @@ FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "Config file, with :variant,… if any.")
 flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.")
 flags.DEFINE_enum("mode", "train", ["train", "eval", "plan"], "What to do.")
-flags.DEFINE_string("checkpoint", None, "With --mode=eval: workdir, step or .safetensors.")
+flags.DEFINE_string("checkpoint", None, "With --mode=eval: what to evaluate, as in init_from.")
+flags.DEFINE_string("coordinator", None, "Of several processes: host:port of process 0.")
+flags.DEFINE_integer("num_processes", None, "Of several processes: how many.")
+flags.DEFINE_integer("process_id", None, "Of several processes: which one this is.")
 
 
 def main(argv: list[str]) -> int:
@@ -24,12 +27,14 @@ def main(argv: list[str]) -> int:
         print(__doc__ + FLAGS.module_help(sys.modules[__name__]))
         return 0
     # Imported late: the help page needs none of it, nor do the loader's processes.
+    from inceptionnext_jax.cli.distributed import join
     from inceptionnext_jax.cli.flags import parse
     from inceptionnext_jax.errors import RunError, UserError
 
     logging.set_verbosity(logging.ERROR)  # Orbax reports each of its steps
     try:
         config = parse(FLAGS, argv)
+        join(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
         from inceptionnext_jax.cli.job import run_job
 
         return run_job(config, FLAGS.workdir, FLAGS.mode, FLAGS.checkpoint)

@@ -3,6 +3,7 @@
     python main.py --config=configs/base_384.py --workdir=/ckpt --config.init_from=/ckpt_of_base
 
 The authors ran micro-batches of 32 images: that is the BatchNorm and mixing group.
+`:script` is their script where it differs from the paper.
 """
 
 from configs import default
@@ -24,4 +25,10 @@ def get_config(arg=""):
     config.ema_decay = 0.9999
     config.checkpoint.best_metric = "eval_ema/top1"
     config.checkpoint.every_steps = config.eval.every_steps = 1251  # an epoch
-    return default.finish(config, arg)
+    return default.finish(config, arg, {"script": script})
+
+
+def script(config):
+    """The authors' script keeps the rate constant and does not mix images."""
+    config.schedule.name = "constant"
+    config.augment.mixup = config.augment.cutmix = 0.0

@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.total_steps = 0  # > 0: replaces total_epochs and cooldown_epochs
     config.compute_dtype = "float32"  # float32 | bfloat16 | float64
     config.model = _model()
-    config.init_from = optional(str)  # workdir, Orbax step or .safetensors to start from
+    config.init_from = optional(str)  # workdir, step, weight file or hf://owner/name
     config.data = _data()
     config.augment = _augment()
     config.loss = ConfigDict()
@@ -89,28 +89,33 @@ def _augment() -> ConfigDict:
 
 def _optim() -> ConfigDict:
     optim = ConfigDict()
-    optim.name = "adamw"
+    optim.name = "adamw"  # adamw | lamb | sgd (Nesterov)
     optim.lr = 4e-3  # peak, for lr_batch_size images
     optim.lr_batch_size = 4096  # lr scales linearly from here; 0: no scaling
-    optim.weight_decay = 0.05  # decoupled, on kernels only
-    optim.b1 = 0.9
+    optim.weight_decay = 0.05  # on kernels only; decoupled but for sgd
+    optim.b1 = 0.9  # of adamw and lamb, as are b2 and eps
     optim.b2 = 0.999
     optim.eps = 1e-8
+    optim.momentum = 0.9  # of sgd
     optim.clip_norm = optional(float)  # global gradient norm
     optim.accumulate = 1  # micro-batches of an optimizer step
     optim.freeze = ""  # regex over parameter paths that stay as they are
     optim.lr_mult = ()  # ((regex, factor), ...): first match counts
+    optim.layer_decay = optional(float)  # e.g. 0.8: the rate's factor from a layer to the one below
     return optim
 
 
 def _schedule() -> ConfigDict:
     schedule = ConfigDict()
-    schedule.name = "cosine"  # cosine | constant
+    schedule.name = "cosine"  # cosine | constant | poly | step
     schedule.warmup_epochs = 20.0
     schedule.warmup_lr = 1e-6
-    schedule.min_lr = 1e-5
-    schedule.cooldown_epochs = 10.0  # at min_lr, after total_epochs
+    schedule.min_lr = 1e-5  # at which cosine and poly end
+    schedule.cooldown_epochs = 10.0  # at the last rate, after total_epochs
     schedule.per = "epoch"  # the rate changes every: epoch | step
+    schedule.power = 1.0  # of poly
+    schedule.decay_epochs = ()  # of step: when the rate falls, e.g. (27, 33)
+    schedule.decay_rate = 0.1  # of step: the factor by which it falls
     return schedule
 
 
@@ -153,11 +158,17 @@ def finish(
     return config
 
 
+def same_as_paper(config: ConfigDict) -> None:
+    """The variant `script` of a row whose script and paper agree."""
+
+
 def debug(config: ConfigDict) -> None:
     """Two steps on synthetic images, everything small: shows that a config runs."""
     config.total_steps = 2
     config.batch_size = 8
     config.data.name = "synthetic"
+    # These images have one label each.
+    config.checkpoint.best_metric = config.checkpoint.best_metric.replace("/map", "/top1")
     config.data.image_size = 64
     config.data.workers = 0
     config.model.stage_depths = (1, 1, 1, 1)

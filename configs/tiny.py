@@ -12,4 +12,4 @@ def get_config(arg=""):
     config.model.drop_path_rate = 0.1
     config.data.crop_pct = 0.875
     config.checkpoint.every_steps = config.eval.every_steps = 312  # an epoch
-    return default.finish(config, arg)
+    return default.finish(config, arg, {"script": default.same_as_paper})

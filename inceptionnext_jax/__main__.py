@@ -1,17 +1,17 @@
 """`python -m inceptionnext_jax <command>`: everything that is not training.
 
-Each command is a module of `cli` with `add_parser(subparsers)` and `run(args) -> int`. Those
+Each of COMMANDS is a module of `cli` with `add_parser(subparsers)` and `run(args) -> int`. Those
 modules import little at the top, so that --help answers at once.
 """
 
 import argparse
 import importlib
-import pkgutil
 import sys
 from typing import NoReturn
 
-from inceptionnext_jax import cli
 from inceptionnext_jax.errors import UserError
+
+COMMANDS = ("explain", "models", "prepare")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -29,15 +29,15 @@ def main(argv: list[str] | None = None) -> int:
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     modules = {}
-    for module in sorted(pkgutil.iter_modules(cli.__path__), key=lambda found: found.name):
-        if not module.ispkg and not module.name.startswith("_"):
-            modules[module.name] = importlib.import_module(f"{cli.__name__}.{module.name}")
-            modules[module.name].add_parser(subparsers)
+    for name in COMMANDS:
+        modules[name] = importlib.import_module(f"inceptionnext_jax.cli.{name}")
+        modules[name].add_parser(subparsers)
     args = parser.parse_args(argv)
     try:
         return modules[args.command].run(args)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
         return 2
 
 

@@ -1,5 +1,5 @@
 """Augmentation on the device: pure functions (key, batch, positions) -> batch."""
 
-from inceptionnext_jax.augment.recipe import AugmentSettings, make_augment, mix_group
+from inceptionnext_jax.augment.recipe import AugmentSettings, make_augment
 
-__all__ = ["AugmentSettings", "make_augment", "mix_group"]
+__all__ = ["AugmentSettings", "make_augment"]

@@ -143,7 +143,7 @@ def mix_targets(
     """Targets lam * own + (1 - lam) * partner's, both smoothed: [N, num_classes].
 
     Args:
-      label: [N] int32; N is G groups of equal size.
+      label: [N] int32 or [N, K] multi-hot; N is G groups of equal size.
       lam: [G] float32.
       num_classes: K.
       label_smoothing: s; see `smoothed_targets`.
@@ -158,7 +158,13 @@ def mix_targets(
 def smoothed_targets(
     label: jax.Array, num_classes: int, label_smoothing: float, dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
-    """One-hot targets [N, K] with s/K off the label and 1 - s + s/K on it."""
+    """One-hot targets [N, K] with s/K off the label and 1 - s + s/K on it.
+
+    A multi-hot label [N, K] is taken as it is: smoothing shares one label's weight among classes,
+    and these have no such weight to share.
+    """
+    if label.ndim == 2:
+        return label.astype(dtype)
     off = label_smoothing / num_classes
     on = 1.0 - label_smoothing + off
     hot = label[:, None] == jnp.arange(num_classes, dtype=label.dtype)

@@ -23,16 +23,15 @@ from inceptionnext_jax.augment.mixing import (
 )
 from inceptionnext_jax.augment.normalize import normalize
 from inceptionnext_jax.augment.rand_augment import (
-    INTERPOLATIONS,
+    RandAugmentPolicy,
     fill_color,
     parse_rand_augment,
     rand_augment,
 )
-from inceptionnext_jax.errors import UserError, suggestion
+from inceptionnext_jax.errors import UserError
 
 Batch = dict[str, jax.Array]
 Augment = Callable[[jax.Array, Batch, jax.Array], Batch]
-ORDERS = ("inceptionnext", "convnext")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +44,6 @@ class AugmentSettings:
       cutmix: alpha of CutMix's; 0: no CutMix.
       mix_prob: with which a group is mixed at all.
       mix_switch_prob: with which CutMix is taken where both are on.
-      mix_group_size: consecutive images of the global batch that share one draw and are mixed
-        among themselves; 0: the whole global batch. See `mix_group`.
       random_erasing: probability of erasing.
       erasing_count: at most so many rectangles per image.
       color_jitter: strength of brightness, contrast and saturation jitter, 0: off. Used only
@@ -61,7 +58,6 @@ class AugmentSettings:
     cutmix: float = 1.0
     mix_prob: float = 1.0
     mix_switch_prob: float = 0.5
-    mix_group_size: int = 0
     random_erasing: float = 0.25
     erasing_count: int = 1
     color_jitter: float = 0.0
@@ -72,62 +68,6 @@ class AugmentSettings:
     def mixes(self) -> bool:
         """Whether images are mixed at all."""
         return (self.mixup > 0 or self.cutmix > 0) and self.mix_prob > 0
-
-
-def validate(settings: AugmentSettings) -> None:
-    """Raises UserError for the first setting that is out of range or misspelt."""
-    for name in ("mix_prob", "mix_switch_prob", "random_erasing"):
-        value = getattr(settings, name)
-        if not 0 <= value <= 1:
-            raise UserError(f"augment.{name} is {value}: it must be a probability in [0, 1]")
-    for name in ("mixup", "cutmix", "color_jitter", "mix_group_size"):
-        value = getattr(settings, name)
-        if not value >= 0:
-            raise UserError(f"augment.{name} is {value}: it must not be negative; 0 is off")
-    if settings.erasing_count < 1:
-        raise UserError(
-            f"augment.erasing_count is {settings.erasing_count}: it must be at least 1; "
-            "augment.random_erasing=0 switches erasing off"
-        )
-    for name, choices in (("order", ORDERS), ("interpolation", INTERPOLATIONS)):
-        value = getattr(settings, name)
-        if value not in choices:
-            raise UserError(
-                f"augment.{name} is {value!r}: it must be one of {', '.join(choices)}"
-                f"{suggestion(value, choices)}"
-            )
-    parse_rand_augment(settings.rand_augment)
-
-
-def mix_group(settings: AugmentSettings, batch_size: int) -> int:
-    """Returns the number of images that are mixed among themselves.
-
-    `mix_group_size`, or the whole batch where that is 0 or larger than the batch.
-
-    Args:
-      settings: the run's.
-      batch_size: of the global batch.
-
-    Raises:
-      UserError: an odd group, or a batch that is no multiple of it (naming the nearest that are).
-    """
-    group = settings.mix_group_size
-    if group == 0 or group > batch_size:
-        group = batch_size
-    if not settings.mixes:
-        return group
-    if group % 2:
-        raise UserError(
-            f"mixup and CutMix pair images, so a group of {group} images is refused: make "
-            "augment.mix_group_size (or batch_size, where that is 0 or larger) even"
-        )
-    if batch_size % group:
-        below = batch_size // group * group
-        raise UserError(
-            f"batch_size {batch_size} is not a multiple of augment.mix_group_size {group}: "
-            f"use {below} or {below + group}"
-        )
-    return group
 
 
 def make_augment(
@@ -148,7 +88,8 @@ def make_augment(
       mean, std: of the training images per channel, in [0, 1].
       label_smoothing: s; targets are s/K off the label and 1 - s + s/K on it.
       dtype: of the images that come out. Arithmetic is float32, or float64 where this is.
-      mix_group: images that are mixed among themselves, as `mix_group()` says.
+      mix_group: consecutive images of the global batch that share one draw and are mixed among
+        themselves.
 
     Returns:
       fn(key, batch, positions) -> batch, pure and for use under jit:
@@ -160,9 +101,10 @@ def make_augment(
           `dtype` is); "label" as it was.
 
     Raises:
-      UserError: settings out of range, odd group; when traced, a slice that cuts a group.
+      UserError: a RandAugment string that is none, an odd group; when traced, a slice that cuts a
+        group. Ranges are the config's to check.
     """
-    validate(settings)
+    policy = parse_rand_augment(settings.rand_augment)
     if settings.mixes and (mix_group < 2 or mix_group % 2):
         raise UserError(f"mixup and CutMix pair images: a group of {mix_group} images must be even")
     precise = jnp.float64 if jnp.dtype(dtype) == jnp.float64 else jnp.float32
@@ -173,7 +115,7 @@ def make_augment(
         image, label = batch["image"], batch["label"]
         if mixes:
             _check_whole_groups(len(label), mix_group)
-        image = _augment_pixels(key, image, positions, settings, fill_color(mean))
+        image = _augment_pixels(key, image, positions, settings, policy, fill_color(mean))
         if mixes:
             draws = _mixing(key, image, positions, settings, mix_group)
             target = mix_targets(label, draws.lam, num_classes, label_smoothing, precise)
@@ -206,10 +148,10 @@ def _augment_pixels(
     image: jax.Array,
     positions: jax.Array,
     settings: AugmentSettings,
+    policy: RandAugmentPolicy | None,
     fill: Sequence[int],
 ) -> jax.Array:
     """RandAugment, or colour jitter in its place: uint8 to uint8."""
-    policy = parse_rand_augment(settings.rand_augment)
     if policy is not None:
         return rand_augment(key, image, positions, policy, fill, settings.interpolation)
     if settings.color_jitter > 0:

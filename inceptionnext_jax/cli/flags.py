@@ -1,12 +1,25 @@
-"""Command-line flags of main.py into a config, with mistakes told in one sentence."""
+"""Command-line flags into a config, with mistakes told in one sentence."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
 from inceptionnext_jax.errors import UserError, suggestion
+
+
+def config_from(given: list[str]) -> ConfigDict:
+    """The locked config of `--config=FILE[:VARIANT]` and `--config.KEY=VALUE` flags alone.
+
+    For commands with a parser of their own; raises UserError as `parse` does.
+    """
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", flag_values=values)
+    with _sys_argv(["", *given]) as argv:
+        return parse(values, argv)
 
 
 def parse(values: flags.FlagValues, argv: list[str]) -> ConfigDict:
@@ -29,20 +42,27 @@ def parse(values: flags.FlagValues, argv: list[str]) -> ConfigDict:
     return config
 
 
+@contextmanager
+def _sys_argv(argv: list[str]) -> Iterator[list[str]]:
+    """ml_collections looks for overrides in sys.argv while it parses --config."""
+    before, sys.argv = sys.argv, argv
+    try:
+        yield argv
+    finally:
+        sys.argv = before
+
+
 def _unknown_key(values: flags.FlagValues, argv: list[str]) -> str | None:
     """A sentence on the first override whose key is not in the config, if there is one."""
     overrides = [arg for arg in argv[1:] if arg.lstrip("-").startswith("config.")]
     rest = [arg for arg in argv if arg not in overrides]
-    # ml_collections looks for overrides in sys.argv while it parses --config.
-    before, sys.argv = sys.argv, rest
-    try:
-        values(rest)
-        config: Any = values.config
-        config.to_dict()
-    except Exception:  # the trouble is not with an override
-        return None
-    finally:
-        sys.argv = before
+    with _sys_argv(rest):
+        try:
+            values(rest)
+            config: Any = values.config
+            config.to_dict()
+        except Exception:  # the trouble is not with an override
+            return None
     for override in overrides:
         key = override.lstrip("-").split("=")[0].removeprefix("config.")
         node = config

@@ -2,24 +2,27 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import data, models
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.tasks import build_task
+from inceptionnext_jax.tasks import build_task, check_labels
 from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train import plan as plans
 from inceptionnext_jax.train import validate
 from inceptionnext_jax.train import workdir as workdirs
 from inceptionnext_jax.train.evaluate import Evaluator
+from inceptionnext_jax.train.init_from import other_classes
 from inceptionnext_jax.train.loop import Run, evaluate_weights, train
 from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.start import init_key
-from inceptionnext_jax.train.weights import load_weights, place
+from inceptionnext_jax.train.weights import Say, load_weights, place
 
 
 def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:
@@ -27,7 +30,7 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
 
     Raises UserError with all that is wrong with config, data and flags, a line each.
     """
-    _configure_jax(config)
+    configure_jax(config)
     if mode == "plan":
         return _plan(config)
     problems = validate.check(config, jax.device_count())
@@ -35,10 +38,11 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
         problems.append("--workdir is required: the folder for checkpoints and logs")
     try:
         dataset = open_dataset(config)
+        problems += check_labels(config, dataset.num_classes, dataset.multi_label)
     except UserError as error:
         problems.append(str(error))
     validate.refuse(problems)
-    plan = plans.make_plan(config, _sizes(dataset), jax.device_count())
+    plan = plans.make_plan(config, data_sizes(dataset), jax.device_count())
     # Absolute: Orbax refuses relative paths.
     folder = Path(str(workdir)).expanduser().absolute()
     lock = workdirs.Lock(folder) if jax.process_index() == 0 else None
@@ -50,7 +54,8 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
             lock.release()
 
 
-def _configure_jax(config: ConfigDict) -> None:
+def configure_jax(config: ConfigDict) -> None:
+    """Sets what must be set before the first array: precision, checks, compilation cache."""
     if config.compute_dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     if config.debug_nans:
@@ -77,8 +82,34 @@ def open_dataset(config: ConfigDict) -> data.Dataset:
     )
 
 
-def _sizes(dataset: data.Dataset) -> plans.Sizes:
+def data_sizes(dataset: data.Dataset) -> plans.Sizes:
+    """What a plan needs to know of the data."""
     return plans.Sizes(dataset.num_train, dataset.num_eval, dataset.num_classes)
+
+
+def open_training(
+    config: ConfigDict,
+    plan: plans.Plan,
+    dataset: data.Dataset,
+    positions: np.ndarray,
+    start_step: int,
+    stop_step: int | None = None,
+) -> data.BatchIterator:
+    """The rows `positions` of the global batches that training sees from `start_step` (0-based)."""
+    return data.train_batches(
+        dataset.train,
+        seed=config.seed,
+        batch_size=plan.batch_size,
+        positions=positions,
+        start_step=start_step,
+        stop_step=stop_step,
+        image_size=config.data.image_size,
+        scale=config.augment.scale,
+        ratio=config.augment.ratio,
+        hflip=config.augment.hflip,
+        interpolation=config.augment.interpolation,
+        workers=plan.workers,
+    )
 
 
 def _plan(config: ConfigDict) -> int:
@@ -91,7 +122,9 @@ def _plan(config: ConfigDict) -> int:
     problems = validate.check(config, jax.device_count())
     missing = None
     try:
-        sizes = _sizes(open_dataset(config))
+        dataset = open_dataset(config)
+        sizes = data_sizes(dataset)
+        problems += check_labels(config, dataset.num_classes, dataset.multi_label)
     except UserError as error:
         missing, known = str(error), data.known_sizes(config.data.name)
         if known is None:
@@ -121,23 +154,10 @@ def _make_run(config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workd
     mesh = meshes.make_mesh(plan.mesh_data, plan.mesh_fsdp)
     positions = meshes.local_positions(mesh, plan.accumulate, plan.micro_batch)
     eval_positions = meshes.local_positions(mesh, 1, plan.eval_batch)
-    augment = config.augment
-    task = build_task(config, plan, dataset.class_names)
+    task = build_task(config, plan, dataset.class_names, dataset.multi_label)
 
-    def open_training(start_step: int) -> data.BatchIterator:
-        return data.train_batches(
-            dataset.train,
-            seed=config.seed,
-            batch_size=plan.batch_size,
-            positions=positions,
-            start_step=start_step,
-            image_size=config.data.image_size,
-            scale=augment.scale,
-            ratio=augment.ratio,
-            hflip=augment.hflip,
-            interpolation=augment.interpolation,
-            workers=plan.workers,
-        )
+    def open_from(start_step: int) -> data.BatchIterator:
+        return open_training(config, plan, dataset, positions, start_step)
 
     def open_evaluation() -> data.BatchIterator:
         return data.eval_batches(
@@ -156,7 +176,7 @@ def _make_run(config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workd
         task=task,
         mesh=mesh,
         workdir=workdir,
-        open_training=open_training,
+        open_training=open_from,
         evaluator=Evaluator(task, mesh, plan.eval_batch, open_evaluation, config.data.cache),
         description={
             **workdirs.describe(config, resolved),
@@ -181,10 +201,10 @@ def _preprocessing(config: ConfigDict, plan: plans.Plan) -> dict[str, Any]:
 
 def _evaluate(run: Run, checkpoint: str | None) -> int:
     """Evaluates the newest checkpoint of the workdir, or the weights at `checkpoint`."""
-    source = Path(checkpoint).expanduser() if checkpoint else run.workdir
-    variables, averages, meta = load_weights(
-        source, run.config.model.name, run.config.model.stage_depths
-    )
+    source = checkpoint or str(run.workdir)
+    model, say = run.config.model, run.reporter.say
+    variables, averages, meta = load_weights(source, model.name, model.stage_depths, say)
+    _check_classes(run.description["class_names"], meta.get("class_names", ()), source, say)
     shapes = jax.eval_shape(run.task.init, init_key(run.config.seed))
     shapes = {"params": shapes["params"], "batch_stats": shapes.get("batch_stats", {})}
     abstract = jax.tree.map(
@@ -192,13 +212,26 @@ def _evaluate(run: Run, checkpoint: str | None) -> int:
         shapes,
         meshes.state_shardings(run.mesh, shapes),
     )
-    weights = place(variables, abstract, str(source))
+    weights = place(variables, abstract, source)
     if averages is not None:
         averages = place(averages, abstract, f"{source} (ema)")
     scores, report = evaluate_weights(run, weights, averages)
     if jax.process_index() == 0:
         step = meta.get("step")
-        run.task.save_report({"step": step, "checkpoint": str(source), **report}, run.workdir)
+        run.task.save_report({"step": step, "checkpoint": source, **report}, run.workdir)
     for key, value in scores.items():
         run.reporter.say(f"{key} {value:.6g}")
     return 0
+
+
+def _check_classes(own: list[str], given: Sequence[str], source: str, say: Say) -> None:
+    """Refuses a checkpoint whose classes cannot be those of the data, and warns where they may."""
+    differing = other_classes(own, given)
+    if differing is None:
+        return
+    if len(own) != len(given) or sorted(own) == sorted(given):
+        raise UserError(
+            f"checkpoint {source} has {differing}; evaluate it on data with the classes that it "
+            f"was trained for"
+        )
+    say(f"warning: checkpoint {source} has {differing}; they are compared by their numbers")

@@ -97,6 +97,15 @@ def to_torch(
     return state_dict
 
 
+class MismatchError(UserError):
+    """Arrays do not fit a model; `kinds` has the names by what is wrong with them."""
+
+    def __init__(self, summary: str, kinds: Mapping[str, Sequence[str]]):
+        listed = [f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in kinds.items()]
+        super().__init__(f"{summary}; {'; '.join(listed)}")
+        self.kinds = kinds
+
+
 @dataclasses.dataclass
 class Problems:
     """What is wrong with a set of arrays, by kind; each entry names one array."""
@@ -122,8 +131,7 @@ class Problems:
         """Raises one UserError with all problems if there are any."""
         kinds = {name.replace("_", " "): keys for name, keys in vars(self).items() if keys}
         if kinds:
-            listed = [f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in kinds.items()]
-            raise UserError(f"{summary}; {'; '.join(listed)}")
+            raise MismatchError(summary, kinds)
 
 
 def _template(

@@ -10,12 +10,12 @@ class Example(NamedTuple):
     """One labelled image.
 
     image: an encoded file (bytes) or a decoded image, [H, W, 3] uint8.
-    label: class index, 0 <= label < num_classes.
+    label: class index, 0 <= label < num_classes; of multi-label data [num_classes] uint8, 0 or 1.
     name: where it came from, for messages.
     """
 
     image: bytes | np.ndarray
-    label: int
+    label: int | np.ndarray
     name: str
 
 
@@ -36,12 +36,14 @@ class Dataset:
     """An opened data set. A split that is not there is None.
 
     class_names: one name per class index, as the data give them.
+    multi_label: an image has any number of classes instead of one.
     """
 
     name: str
     train: Source | None
     eval: Source | None
     class_names: tuple[str, ...]
+    multi_label: bool = False
 
     @property
     def num_classes(self) -> int:

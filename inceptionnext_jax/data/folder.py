@@ -1,4 +1,4 @@
-"""A folder of image files: DIR/{train,val}/<class>/*.JPEG."""
+"""A folder of image files: DIR/{train,val}/<class>/*.JPEG, or DIR/{train,val}.csv."""
 
 import os
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from inceptionnext_jax.data.dataset import Dataset, Example
+from inceptionnext_jax.data.multilabel import MultiLabelSource, Row, multi_hot, read_rows
 from inceptionnext_jax.errors import UserError, suggestion
 
 IMAGE_SUFFIXES = (
@@ -48,6 +49,9 @@ class FolderSource:
 def open_folder(directory: str | None, *, train_split: str, eval_split: str) -> Dataset:
     """Lists DIR/{train,val}/<class>/; classes are the sorted folder names of the training split.
 
+    Where there are CSV files of those names instead, images have any number of labels each and
+    classes are the sorted labels of the training split; see `multilabel`.
+
     The training split is DIR/<train_split>; the evaluation split is DIR/<eval_split> or else the
     first of val, validation, test that is there. Either may be missing, not both.
     Raises UserError for a missing folder, a class without images, or an evaluation class that
@@ -58,6 +62,11 @@ def open_folder(directory: str | None, *, train_split: str, eval_split: str) -> 
     root = Path(directory).expanduser()
     if not root.is_dir():
         raise UserError(f"data.dir={directory} is not a folder; {_LAYOUT}")
+    tables = [
+        _find_split(root, names, ".csv") for names in ((train_split,), (eval_split, *EVAL_FOLDERS))
+    ]
+    if any(tables):
+        return _open_tables(root, *tables)
     train_root = _find_split(root, (train_split,))
     eval_root = _find_split(root, (eval_split, *EVAL_FOLDERS))
     class_root = train_root or eval_root
@@ -75,13 +84,36 @@ def open_folder(directory: str | None, *, train_split: str, eval_split: str) -> 
     )
 
 
-def _find_split(root: Path, names: tuple[str, ...]) -> Path | None:
+def _open_tables(root: Path, train: Path | None, evaluation: Path | None) -> Dataset:
+    """A multi-label data set of the CSV files that are there."""
+    rows = {path: read_rows(path, root) for path in (train, evaluation) if path}
+    labels = set().union(*(row.labels for row in next(iter(rows.values()))))
+    class_names = tuple(sorted(labels))
+    sources = {
+        path: MultiLabelSource(_files(root, found), multi_hot(found, class_names, path))
+        for path, found in rows.items()
+    }
+    return Dataset(
+        name="folder",
+        train=sources[train] if train else None,
+        eval=sources[evaluation] if evaluation else None,
+        class_names=class_names,
+        multi_label=True,
+    )
+
+
+def _files(root: Path, rows: list[Row]) -> FolderSource:
+    return _source(root, [os.fsencode(row.file) for row in rows], [0] * len(rows))
+
+
+def _find_split(root: Path, names: tuple[str, ...], suffix: str = "") -> Path | None:
     for name in names:
         inside = os.path.normpath(name) == name and name not in ("", ".", "..")
         if not inside or os.path.isabs(name) or os.sep in name:
             raise UserError(f"split {name!r} is not the name of a folder inside {root}")
-        if (root / name).is_dir():
-            return root / name
+        path = root / f"{name}{suffix}"
+        if path.is_file() if suffix else path.is_dir():
+            return path
     return None
 
 
@@ -118,8 +150,12 @@ def _list_split(split_root: Path, class_names: tuple[str, ...]) -> FolderSource:
             )
         paths += [os.fsencode(os.path.join(name, file)) for file in files]
         labels += [class_names.index(name)] * len(files)
+    return _source(split_root, paths, labels)
+
+
+def _source(root: Path, paths: list[bytes], labels: list[int]) -> FolderSource:
     return FolderSource(
-        root=str(split_root),
+        root=str(root),
         paths=b"".join(paths),
         ends=np.cumsum([len(path) for path in paths], dtype=np.int64),
         labels=np.array(labels, np.int32),

@@ -29,6 +29,7 @@ from inceptionnext_jax.data.crop import (
     train_pixels,
 )
 from inceptionnext_jax.data.dataset import Source
+from inceptionnext_jax.data.multilabel import empty_labels
 from inceptionnext_jax.errors import UserError
 
 CHUNK_ROWS = 32  # 4.8 MB at 224 pixels: small enough for shared memory, large enough for pickling
@@ -64,7 +65,7 @@ class _TrainRows:
 
     def make(self, step: int, lo: int, hi: int) -> Batch:
         images = np.empty((hi - lo, self.image_size, self.image_size, 3), np.uint8)
-        labels = np.empty(hi - lo, np.int32)
+        labels = empty_labels(self.source, hi - lo)
         for row, position in enumerate(self.positions[lo:hi].tolist()):
             index = sampler.train_index(
                 seed=self.seed,
@@ -106,7 +107,7 @@ class _EvalRows:
         index = step * self.batch_size + self.positions[lo:hi]
         real = index < len(self.source)
         images = np.zeros((hi - lo, self.image_size, self.image_size, 3), np.uint8)
-        labels = np.zeros(hi - lo, np.int32)
+        labels = empty_labels(self.source, hi - lo)
         for row in np.flatnonzero(real):
             example = self.source[int(index[row])]
             images[row] = eval_pixels(
@@ -256,7 +257,7 @@ def train_batches(
 
     positions: [n] int, which rows of the global batch (0 .. batch_size - 1) to load, in order.
     workers: worker processes; 0 loads in threads of this process.
-    Yields: {"image": [n, S, S, 3] uint8, "label": [n] int32}.
+    Yields: {"image": [n, S, S, 3] uint8, "label": [n] int32, or [n, K] uint8 of multi-label data}.
     Raises UserError when there is no training split or it is smaller than a batch; while
     iterating, when an image cannot be decoded.
     """

@@ -13,6 +13,7 @@ import numpy as np
 
 from inceptionnext_jax.tasks.confusion import draw_confusion
 from inceptionnext_jax.train.files import write_atomically
+from inceptionnext_jax.train.plan import Plan
 from inceptionnext_jax.train.task import Batch, Sums
 
 LARGEST_CONFUSION = 2000  # classes: 16 MB on the device
@@ -41,6 +42,9 @@ class Classification:
 
     def augment(self, key: jax.Array, batch: Batch, positions: jax.Array) -> Batch:
         return self.augment_fn(key, batch, positions)
+
+    def hyper(self, step: int, plan: Plan) -> dict[str, float]:
+        return {}
 
     def loss(
         self,

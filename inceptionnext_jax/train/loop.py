@@ -18,7 +18,7 @@ from inceptionnext_jax.train.checkpoint import Checkpoints
 from inceptionnext_jax.train.evaluate import Evaluator, HostBatch
 from inceptionnext_jax.train.feed import Feed, scalars_like
 from inceptionnext_jax.train.optimizer import make_optimizer
-from inceptionnext_jax.train.plan import DTYPES, Plan
+from inceptionnext_jax.train.plan import Plan
 from inceptionnext_jax.train.profile import Profiler
 from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.recorder import Recorder
@@ -55,6 +55,10 @@ class Best:
     value: float | None = None
     since: int = 0
 
+    def exhausted(self, config: ConfigDict) -> bool:
+        """Whether `stop.patience` evaluations have brought nothing better."""
+        return config.stop.patience is not None and self.since >= config.stop.patience
+
     def update(self, value: float, lower_is_better: bool) -> None:
         better = self.value is None or (
             value < self.value if lower_is_better else value > self.value
@@ -79,10 +83,11 @@ def train(run: Run) -> int:
         stack.callback(checkpoints.close)
         latest = checkpoints.latest_step()
         meta = _resumed_meta(run, checkpoints, latest)
-        if latest is not None and latest >= run.plan.total_steps:
+        best = Best(**meta.get("best", {}))
+        if latest is not None and (latest >= run.plan.total_steps or best.exhausted(run.config)):
             _finish(run, latest)
             return 0
-        return _Training(run, checkpoints, latest, meta, stop, stack).run()
+        return _Training(run, checkpoints, latest, meta, best, stop, stack).run()
 
 
 def _resumed_meta(run: Run, checkpoints: Checkpoints, latest: int | None) -> dict[str, Any]:
@@ -112,6 +117,7 @@ class _Training:
         checkpoints: Checkpoints,
         latest: int | None,
         meta: dict[str, Any],
+        best: Best,
         stop: StopRequest,
         stack: ExitStack,
     ):
@@ -122,7 +128,7 @@ class _Training:
             (run.workdir / workdirs.DONE).unlink(missing_ok=True)
             workdirs.write_config(run.workdir, run.description)
         self.start = latest or 0
-        self.best = Best(**meta.get("best", {}))
+        self.best = best
         self.evaluation_pending = meta.get("evaluation_pending", False)
         self.schedule = make_schedule(plan.schedule)
         self.state, self.step = self._open_state(latest)
@@ -151,14 +157,16 @@ class _Training:
         """The state at the start, and the jitted step."""
         run, config = self.run_, self.run_.config
         shapes = jax.eval_shape(run.task.init, jax.random.key(0))
-        optimizer = make_optimizer(config.optim, shapes["params"])
+        optimizer = make_optimizer(config.optim, shapes["params"], config.model.name)
         start = Start(
             run.task, run.mesh, optimizer.tx, seed=config.seed, ema=config.ema_decay is not None
         )
         if latest is not None:
             state = start.resumed(self.checkpoints, latest)
         elif config.init_from:
-            state = start.from_weights(config.init_from, config.model, run.reporter.say)
+            state = start.from_weights(
+                config.init_from, config.model, run.reporter.say, run.description["class_names"]
+            )
         else:
             state = start.fresh()
         step = make_train_step(run.task, optimizer, seed=config.seed, ema_decay=config.ema_decay)
@@ -180,39 +188,45 @@ class _Training:
         if self.evaluation_pending:
             self.recorder.write(self.start, self._evaluate(self.start))
         self.recorder.clock.resume()
-        dtype = DTYPES[self.run_.config.compute_dtype]
-        scalar = np.float64 if dtype == np.float64 else np.float32
         for done in range(self.start + 1, plan.total_steps + 1):
-            hyper = {"lr": self.schedule(done - 1)}
+            hyper = self._hyper(done - 1)
             self.profiler.before(done)
-            self.state, metrics = step(self.state, batch, scalars_like(hyper, scalar))
+            self.state, metrics = step(self.state, batch, self._scalars(hyper))
             self.recorder.settle(self.feed)  # the step before, while this one computes
             self.recorder.add(done, metrics, hyper)
             self.profiler.after(done, metrics)
             if self._pause_after(done):
                 return EXIT_CODE
-            if self._out_of_patience():
+            if self.best.exhausted(self.run_.config):
                 reporter.say(f"stopped at step {done}: no better evaluation in {self.best.since}")
                 break
             if done < plan.total_steps:
                 batch = next(self.feed)
         self.checkpoints.wait()
+        reporter.stop()
         _finish(self.run_, done)
         return 0
 
     def _compiled(self, batch: Any) -> Callable[..., tuple[TrainState, Any]]:
         """Compiles ahead of time: another shape would be an error instead of a slow step."""
         started = time.perf_counter()
-        wide = self.run_.config.compute_dtype == "float64"
-        hyper = scalars_like({"lr": 0.0}, np.float64 if wide else np.float32)
-        compiled = self.step.lower(self.state, batch, hyper).compile()
+        hyper = self._hyper(self.start)
+        compiled = self.step.lower(self.state, batch, self._scalars(hyper)).compile()
         self.run_.reporter.say(f"compiled in {time.perf_counter() - started:.1f} s")
         return compiled
+
+    def _hyper(self, step: int) -> dict[str, float]:
+        """What the host decides for the update after `step` of them."""
+        return {"lr": self.schedule(step), **self.run_.task.hyper(step, self.run_.plan)}
+
+    def _scalars(self, hyper: dict[str, float]) -> dict[str, Any]:
+        wide = self.run_.config.compute_dtype == "float64"
+        return scalars_like(hyper, np.float64 if wide else np.float32)
 
     def _pause_after(self, done: int) -> bool:
         """Evaluates and saves where it is due. Returns whether the run was asked to stop."""
         config, last = self.run_.config, done == self.run_.plan.total_steps
-        stopping = bool(self.stop) and not last
+        stopping = self.stop.reached(done) and not last
         due = _due(done, config.eval.every_steps) or last
         # An evaluation can take minutes that a preempted machine does not have: the resumed run
         # makes up for it.
@@ -230,8 +244,8 @@ class _Training:
 
         self.recorder.settle(self.feed, evaluate if evaluates else None)
         self.recorder.clock.pause()
-        if saves or self._out_of_patience():
-            self.checkpoints.save(self.state, done, self._meta(due and stopping), scores)
+        if saves or self.best.exhausted(config):
+            self.checkpoints.save(self.state, done, self._meta(done, due and stopping), scores)
             self.recorder.last_saved = done
         if stopping:
             self.checkpoints.wait()
@@ -249,17 +263,14 @@ class _Training:
         self.best.update(scores[metric], metric.endswith("/loss"))
         return scores
 
-    def _meta(self, evaluation_pending: bool) -> dict[str, Any]:
+    def _meta(self, step: int, evaluation_pending: bool) -> dict[str, Any]:
         return {
             **self.run_.description,
+            "step": step,
             "evaluation_pending": evaluation_pending,
             "sums": self.recorder.sums,
             "best": {"value": self.best.value, "since": self.best.since},
         }
-
-    def _out_of_patience(self) -> bool:
-        patience = self.run_.config.stop.patience
-        return patience is not None and self.best.since >= patience
 
 
 def _due(step: int, every_steps: int) -> bool:

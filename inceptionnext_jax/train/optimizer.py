@@ -4,14 +4,20 @@ Keeping the rate outside lets the schedule live on the host, lets a skipped step
 and makes freezing and per-layer rates a factor per parameter.
 """
 
+import math
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
 from inceptionnext_jax.train import trees
+from inceptionnext_jax.train.lamb import clip_to_unit_norm, scale_by_trust_ratio
+from inceptionnext_jax.train.layer_decay import layer_factors
 
 # Which parameters decay: matrices and convolution kernels; never biases, norms, layer scale
 # (timm's parameter groups: no decay for ndim <= 1 or names ending in `.bias`).
@@ -22,39 +28,122 @@ DECAY_RULES = (
 
 
 class Optimizer(NamedTuple):
-    """`tx` gives the descent direction at rate 1; `rate_factors` has one factor per parameter."""
+    """`tx` gives the descent direction at rate 1.
+
+    `rate_factors` has one factor for each parameter: a float, or for stacked blocks that differ an
+    array [depth, 1, …]. 0 freezes: no gradient, no moments, no update.
+    """
 
     tx: optax.GradientTransformation
     rate_factors: Any
     clip_norm: float | None
 
 
-def make_optimizer(optim: ConfigDict, params: Any) -> Optimizer:
-    """AdamW with decoupled weight decay: p -= lr * (m̂ / (√v̂ + eps) + weight_decay * p).
+def make_optimizer(optim: ConfigDict, params: Any, model_name: str = "") -> Optimizer:
+    """The optimizer that `optim.name` says, with a rate factor for each parameter.
 
-    `params` may be shapes. Raises UserError when a parameter is covered by no decay rule, or a
-    regex of `optim.freeze` or `optim.lr_mult` matches nothing.
+    Args:
+      optim: The config's section.
+      params: Parameters of the model, or their shapes, plain or stacked.
+      model_name: Decides on the layers of `optim.layer_decay`; not needed without.
+
+    Raises:
+      UserError: A parameter is covered by no decay rule, a regex of `optim.freeze` or
+        `optim.lr_mult` matches nothing, or the model has no rule for layer decay.
     """
     decay_mask = trees.by_rules(params, DECAY_RULES, "weight decay")
-    tx = optax.chain(
-        optax.scale_by_adam(b1=optim.b1, b2=optim.b2, eps=optim.eps),
+    tx = DIRECTIONS[optim.name](optim, decay_mask)
+    return Optimizer(tx, _rate_factors(optim, params, model_name), optim.clip_norm)
+
+
+def _adamw(optim: ConfigDict, decay_mask: Any) -> optax.GradientTransformation:
+    """p -= lr * (m̂ / (√v̂ + eps) + weight_decay * p): the decay is decoupled from the moments."""
+    return optax.chain(
+        scale_by_adam(optim.b1, optim.b2, optim.eps),
         optax.add_decayed_weights(optim.weight_decay, mask=decay_mask),
         optax.scale(-1.0),
     )
-    return Optimizer(tx, _rate_factors(optim, params), optim.clip_norm)
 
 
-def _rate_factors(optim: ConfigDict, params: Any) -> Any:
-    """A Python number per parameter: 0 freezes it."""
+def _lamb(optim: ConfigDict, decay_mask: Any) -> optax.GradientTransformation:
+    """timm's LAMB: AdamW's update in the length of its parameter, of gradients clipped to 1."""
+    adapted = decay_mask if optim.weight_decay else jax.tree.map(lambda _: False, decay_mask)
+    return optax.chain(
+        clip_to_unit_norm(),
+        scale_by_adam(optim.b1, optim.b2, optim.eps),
+        optax.add_decayed_weights(optim.weight_decay, mask=decay_mask),
+        scale_by_trust_ratio(adapted),
+        optax.scale(-1.0),
+    )
+
+
+def _sgd(optim: ConfigDict, decay_mask: Any) -> optax.GradientTransformation:
+    """SGD with Nesterov momentum, as timm's "sgd": g += weight_decay * p, before the momentum."""
+    return optax.chain(
+        optax.add_decayed_weights(optim.weight_decay, mask=decay_mask),
+        optax.trace(decay=optim.momentum, nesterov=True),
+        optax.scale(-1.0),
+    )
+
+
+DIRECTIONS: dict[str, Callable[[ConfigDict, Any], optax.GradientTransformation]] = {
+    "adamw": _adamw,
+    "lamb": _lamb,
+    "sgd": _sgd,
+}
+
+
+def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """m̂ / (√v̂ + eps), as `optax.scale_by_adam` with an exact bias correction.
+
+    Optax computes 1 - b2 ** count in float32, where 1 - 0.999 is off by 1.3e-5.
+    """
+
+    def update(
+        gradient: Any, state: optax.ScaleByAdamState, params: Any = None
+    ) -> tuple[Any, optax.ScaleByAdamState]:
+        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, gradient)
+        nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, gradient)
+        count = optax.safe_increment(state.count)
+
+        def direction(m: jax.Array, v: jax.Array) -> jax.Array:
+            steps = count.astype(m.dtype)
+            m_hat = m / _correction(b1, steps)
+            return m_hat / (jnp.sqrt(v / _correction(b2, steps)) + eps)
+
+        return jax.tree.map(direction, mu, nu), optax.ScaleByAdamState(count, mu, nu)
+
+    return optax.GradientTransformation(optax.scale_by_adam(b1, b2, eps).init, update)
+
+
+def _correction(decay: float, steps: jax.Array) -> jax.Array:
+    """1 - decay ** steps, without cancellation."""
+    return -jnp.expm1(steps * math.log(decay)) if decay else jnp.ones_like(steps)
+
+
+def _rate_factors(optim: ConfigDict, params: Any, model_name: str) -> Any:
+    """Factors of the rate: freezing, multipliers and layer decay in one."""
+    plain = trees.plain_paths(params)  # so that patterns and layers do not depend on stacking
+    names = [name for names in plain for name in names]
     if optim.freeze:
-        trees.require_match(params, optim.freeze, "optim.freeze")
+        trees.require_match(names, optim.freeze, "optim.freeze")
     for pattern, _ in optim.lr_mult:
-        trees.require_match(params, pattern, "optim.lr_mult")
+        trees.require_match(names, pattern, "optim.lr_mult")
+    layer_factor = dict.fromkeys(names, 1.0)
+    if optim.layer_decay is not None:
+        layer_factor = layer_factors(model_name, names, optim.layer_decay)
 
-    def factor(path: str) -> float:
-        if optim.freeze and re.search(optim.freeze, path):
+    def factor(name: str) -> float:
+        if optim.freeze and re.search(optim.freeze, name):
             return 0.0
-        return next((f for pattern, f in optim.lr_mult if re.search(pattern, path)), 1.0)
+        multiplier = next((f for pattern, f in optim.lr_mult if re.search(pattern, name)), 1.0)
+        return float(multiplier * layer_factor[name])
 
-    factors = [float(factor(path)) for path in trees.paths(params)]
-    return jax.tree.unflatten(jax.tree.structure(params), factors)
+    leaves, structure = jax.tree.flatten(params)
+    factors: list[float | np.ndarray] = []
+    for leaf, names in zip(leaves, plain, strict=True):
+        each = [factor(name) for name in names]
+        same = len(set(each)) == 1
+        rest = (1,) * (len(leaf.shape) - 1)
+        factors.append(each[0] if same else np.reshape(each, (-1, *rest)))
+    return jax.tree.unflatten(structure, factors)

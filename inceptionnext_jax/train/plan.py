@@ -144,6 +144,9 @@ def _resolve_schedule(
         total_epochs=total_epochs,
         steps_per_epoch=steps_per_epoch,
         per=s.per,
+        power=s.power,
+        decay_epochs=tuple(s.decay_epochs),
+        decay_rate=s.decay_rate,
     )
 
 
@@ -175,15 +178,28 @@ def rows(config: ConfigDict, plan: Plan) -> list[tuple[str, str, str]]:
         ("mesh", mesh, f"data={plan.mesh_data}, fsdp={plan.mesh_fsdp}"),
         ("BatchNorm group", f"{config.model.bn_group_size}", f"{plan.bn_group} images"),
         ("mixing group", f"{config.augment.mix_group_size}", f"{plan.mix_group} images"),
+        ("optimizer", config.optim.name, _layers(config)),
         ("peak lr", f"{config.optim.lr:g} for {config.optim.lr_batch_size}", f"{s.peak_lr:g}"),
         ("schedule", f"{s.name} per {s.per}", f"{s.warmup_lr:g} → {s.peak_lr:g} in "
-         f"{s.warmup_epochs:.4g} of {s.total_epochs:.4g} epochs → {s.min_lr:g}"),
+         f"{s.warmup_epochs:.4g} of {s.total_epochs:.4g} epochs{_course(s)}"),
         ("evaluation", f"{config.data.image_size} px", f"{config.data.interpolation}, crop "
          f"{plan.crop_pct:g}, batch {plan.eval_batch}"),
         ("loader", f"workers={_text(config.data.workers)}", f"{plan.workers} processes"),
         ("memory", config.compute_dtype, _memory(config, plan, model, params)),
         ("time left", "", "known after the first steps"),
     ]  # fmt: skip
+
+
+def _layers(config: ConfigDict) -> str:
+    decay = config.optim.layer_decay
+    return "one rate for all layers" if decay is None else f"rate × {decay:g} a layer downwards"
+
+
+def _course(s: ScheduleSettings) -> str:
+    """What follows the warm-up."""
+    if s.name == "step":
+        return f", × {s.decay_rate:g} after {', '.join(f'{e:g}' for e in s.decay_epochs)}"
+    return "" if s.name == "constant" else f" → {s.min_lr:g}"
 
 
 def _text(value: object) -> str:
@@ -193,7 +209,8 @@ def _text(value: object) -> str:
 def _memory(config: ConfigDict, plan: Plan, model, params: int) -> str:
     """A device's memory, estimated: state exactly, activations from the forward pass's outputs."""
     width = 8 if config.compute_dtype == "float64" else 4
-    copies = 4 + (config.ema_decay is not None)  # parameters, gradients, two moments, average
+    moments = 1 if config.optim.name == "sgd" else 2
+    copies = 2 + moments + (config.ema_decay is not None)  # parameters, gradients, …, average
     state = params * width * copies / plan.mesh_fsdp
     size = config.data.image_size
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)

@@ -58,11 +58,10 @@ class Reporter:
             self._detail = self._detail if detail is None else detail
             self._bar.update(self._task, completed=done, detail=self._detail)
 
-    def line(self, done: int, detail: str) -> None:
-        """A step's line: kept in a log, shown behind the bar on a terminal."""
-        if self._bar is not None:
-            self.update(done, detail)
-        else:
+    def line(self, done: int, detail: str, keep: bool) -> None:
+        """A step's line: printed in a log; on a terminal shown behind the bar, unless to `keep`."""
+        self.update(done, detail)
+        if keep or not self._live:
             self.say(f"step {done} | {detail}")
 
     def stop(self) -> None:

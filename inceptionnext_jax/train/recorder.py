@@ -74,7 +74,8 @@ class Recorder:
         """Writes a line; of two for the same step, the second adds to the first."""
         epoch = step / self._plan.steps_per_epoch
         self._writers.write(step, {"epoch": epoch, **values})
-        self._reporter.line(step, self._summary(step, epoch, values))
+        evaluated = any(key.startswith("eval") for key in values)
+        self._reporter.line(step, self._summary(step, epoch, values), keep=evaluated)
 
     def _train_values(self, last: Any, hyper: dict[str, float], feed: Feed) -> dict[str, float]:
         seconds, waited = self.clock.seconds() - self._seconds, feed.waited - self._waited
@@ -97,6 +98,8 @@ class Recorder:
             ("train/input_wait", "input wait {:.1%}"),
             ("eval/top1", "top-1 {:.4f}"),
             ("eval_ema/top1", "top-1 of the average {:.4f}"),
+            ("eval/map", "mAP {:.4f}"),
+            ("eval_ema/map", "mAP of the average {:.4f}"),
         ):
             if key in values:
                 parts.append(form.format(values[key]))

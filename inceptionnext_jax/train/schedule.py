@@ -23,10 +23,15 @@ class ScheduleSettings:
     total_epochs: float  # without the cool-down, in which the rate stays at its minimum
     steps_per_epoch: int
     per: str  # "epoch": constant within an epoch | "step"
+    power: float = 1.0  # of poly
+    decay_epochs: tuple[float, ...] = ()  # of step
+    decay_rate: float = 0.1  # of step
 
 
 def make_schedule(settings: ScheduleSettings) -> Schedule:
     """Returns step -> lr, where `step` updates are already done (0 for the first)."""
+    if settings.name in ("poly", "step"):
+        return lambda step: _with_openmmlab_warmup(settings, step)
     if settings.per == "epoch":
         return lambda step: _per_epoch(settings, step // settings.steps_per_epoch)
     return lambda step: _per_step(settings, step)
@@ -39,23 +44,49 @@ def _per_epoch(s: ScheduleSettings, epoch: int) -> float:
     """
     if epoch < s.warmup_epochs:
         return s.warmup_lr + epoch * (s.peak_lr - s.warmup_lr) / s.warmup_epochs
-    return _decayed(s, epoch / s.total_epochs)
+    return _cosine(s, epoch / s.total_epochs)
 
 
 def _per_step(s: ScheduleSettings, step: int) -> float:
     """The iteration schedule of ConvNeXt and VanillaNet: warm-up, then the whole curve."""
-    warmup_steps = int(s.warmup_epochs * s.steps_per_epoch)
+    warmup_steps = _steps(s, s.warmup_epochs)
     if step < warmup_steps:
         share = step / max(warmup_steps - 1, 1)  # the last warm-up step has the peak rate
         return s.warmup_lr + share * (s.peak_lr - s.warmup_lr)
-    rest = int(s.total_epochs * s.steps_per_epoch) - warmup_steps
-    return _decayed(s, (step - warmup_steps) / max(rest, 1))
+    rest = _steps(s, s.total_epochs) - warmup_steps
+    return _cosine(s, (step - warmup_steps) / max(rest, 1))
 
 
-def _decayed(s: ScheduleSettings, share: float) -> float:
-    """The rate after a share of the curve; its last value beyond the end."""
+def _cosine(s: ScheduleSettings, share: float) -> float:
+    """The rate after a share of the curve, or the constant; its last value beyond the end."""
     if s.name == "constant":
         return s.peak_lr
     if share >= 1:
         return s.min_lr
     return s.min_lr + 0.5 * (s.peak_lr - s.min_lr) * (1 + math.cos(math.pi * share))
+
+
+def _with_openmmlab_warmup(s: ScheduleSettings, step: int) -> float:
+    """The schedules of dense prediction: the curve runs from the start, and warm-up scales it.
+
+    During warm-up the rate is the curve's times a factor that rises linearly from
+    warmup_lr / peak_lr to 1 (mmcv's `LrUpdaterHook`, which mmsegmentation and mmdetection use).
+    """
+    if s.per == "epoch":
+        time, warmup, total = step // s.steps_per_epoch, s.warmup_epochs, s.total_epochs
+        decay_times = s.decay_epochs
+    else:
+        time, warmup, total = step, _steps(s, s.warmup_epochs), _steps(s, s.total_epochs)
+        decay_times = tuple(_steps(s, epochs) for epochs in s.decay_epochs)
+    if s.name == "poly":
+        left = max(1 - time / total, 0)
+        rate = (s.peak_lr - s.min_lr) * left**s.power + s.min_lr
+    else:
+        rate = s.peak_lr * s.decay_rate ** sum(time >= decay for decay in decay_times)
+    if time < warmup:
+        rate *= 1 - (1 - time / warmup) * (1 - s.warmup_lr / s.peak_lr)
+    return rate
+
+
+def _steps(s: ScheduleSettings, epochs: float) -> int:
+    return round(epochs * s.steps_per_epoch)

@@ -1,19 +1,22 @@
 """The state that a run begins with: resumed, from given weights, or fresh."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from inceptionnext_jax.models.stacking import unstack_blocks
 from inceptionnext_jax.train import mesh as meshes
+from inceptionnext_jax.train import trees
 from inceptionnext_jax.train.checkpoint import Checkpoints
-from inceptionnext_jax.train.init_from import merge
+from inceptionnext_jax.train.init_from import match, other_classes
 from inceptionnext_jax.train.state import TrainState, create_state
 from inceptionnext_jax.train.task import Task
-from inceptionnext_jax.train.weights import load_weights, on_mesh, with_layout_of
+from inceptionnext_jax.train.weights import Say, load_weights, on_mesh, with_layout_of
 
 NO_STEP = 2**31 - 1  # the steps' keys are folded with their numbers; no step has this one
 
@@ -52,17 +55,52 @@ class Start:
         return checkpoints.restore(step, self.abstract)
 
     def from_weights(
-        self, source: str, model: ConfigDict, say: Callable[[str], None]
+        self, source: str, model: ConfigDict, say: Say, class_names: Sequence[str] = ()
     ) -> TrainState:
-        """Fresh but for the weights at `source` (its averages where it has them)."""
-        variables, averages, _ = load_weights(
-            Path(source).expanduser(), model.name, model.stage_depths
-        )
+        """Fresh but for the weights at `source` (its averages where it has them).
+
+        class_names: of the run's data; a head that was trained for others is pointed out.
+        Raises UserError when the weights are of another architecture.
+        """
+        variables, averages, meta = load_weights(source, model.name, model.stage_depths, say)
         if averages is not None:
             say(f"init_from={source}: taking the averaged weights")
-        fresh = self.fresh().weights()
-        merged, notes = merge(fresh, with_layout_of(fresh, averages or variables), source)
-        for note in notes:
+        wanted = jax.eval_shape(unstack_blocks, self.abstract.weights())
+        found = match(wanted, averages or variables, source, _trained_as(meta))
+        for note in found.notes(source):
             say(note)
-        placed = on_mesh(merged, self.abstract.weights())
-        return jax.jit(self._create, out_shardings=self.shardings)(placed)
+        differing = other_classes(class_names, meta.get("class_names", ()))
+        if differing and not found.renewed:
+            say(f"note: the head was loaded although its {differing}")
+        merged = self._placed_over_fresh(found.loaded)
+        return jax.jit(self._create, out_shardings=self.shardings)(merged)
+
+    def _placed_over_fresh(self, loaded: dict[str, np.ndarray]) -> Any:
+        """Fresh variables, with `loaded` (by path in the plain tree) in their places."""
+        abstract, fresh = self.abstract.weights(), self.fresh().weights()
+        tree: dict[str, Any] = {}
+        for path, array in loaded.items():
+            *parents, leaf = path.split("/")
+            node = tree
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[leaf] = array
+        given = dict(trees.paths_and_leaves(with_layout_of(abstract, tree)))
+        placed = [
+            on_mesh(given[path], want) if path in given else own
+            for (path, want), own in zip(
+                trees.paths_and_leaves(abstract), jax.tree.leaves(fresh), strict=True
+            )
+        ]
+        return jax.tree.unflatten(jax.tree.structure(fresh), placed)
+
+
+def _trained_as(meta: dict[str, Any]) -> str:
+    """What a checkpoint says of its model, as the end of a message; "" for a bare file."""
+    if "config" not in meta:
+        return ""
+    model = meta["config"]["model"]
+    depths = model.get("stage_depths")
+    return f"; it was trained with model.name={model['name']}" + (
+        f" and model.stage_depths={tuple(depths)}" if depths else ""
+    )

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from inceptionnext_jax.train.optimizer import Optimizer
@@ -13,6 +14,12 @@ from inceptionnext_jax.train.task import Task
 
 Metrics = dict[str, Any]
 Step = Callable[[TrainState, Any, dict[str, Any]], tuple[TrainState, Metrics]]
+
+
+def step_keys(seed: int, step: Any) -> tuple[jax.Array, jax.Array]:
+    """(key for the augmentation, key for the loss) of the update that follows `step` others."""
+    augment_key, loss_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
+    return augment_key, loss_key
 
 
 def make_train_step(
@@ -26,8 +33,9 @@ def make_train_step(
     """
 
     def step(state: TrainState, batch: Any, hyper: dict[str, Any]) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        gradient, batch_stats, sums = _accumulated(task, state, batch, key, hyper)
+        keys = step_keys(seed, state.step)
+        gradient, batch_stats, sums = _accumulated(task, state, batch, keys, hyper)
+        gradient = _without_frozen(gradient, optimizer.rate_factors)
         norm = optax.tree.norm(gradient)
         if optimizer.clip_norm is not None:
             # torch's clip_grad_norm_, its 1e-6 included.
@@ -48,6 +56,15 @@ def make_train_step(
     return step
 
 
+def _without_frozen(gradient: Any, rate_factors: Any) -> Any:
+    """Zeros where nothing is learned, as in torch, where norms do not see frozen parameters."""
+    return jax.tree.map(
+        lambda g, factor: g if np.all(factor) else jnp.where(np.not_equal(factor, 0), g, 0),
+        gradient,
+        rate_factors,
+    )
+
+
 def _updated(
     state: TrainState,
     optimizer: Optimizer,
@@ -58,7 +75,7 @@ def _updated(
 ) -> TrainState:
     direction, opt_state = optimizer.tx.update(gradient, state.opt_state, state.params)
     params = jax.tree.map(
-        lambda p, d, factor: p + (lr * factor * d).astype(p.dtype) if factor else p,
+        lambda p, d, factor: p + (lr * factor * d).astype(p.dtype) if np.any(factor) else p,
         state.params,
         direction,
         optimizer.rate_factors,
@@ -73,14 +90,18 @@ def _updated(
 
 
 def _accumulated(
-    task: Task, state: TrainState, batch: Any, key: jax.Array, hyper: dict[str, Any]
+    task: Task,
+    state: TrainState,
+    batch: Any,
+    keys: tuple[jax.Array, jax.Array],
+    hyper: dict[str, Any],
 ) -> tuple[Any, Any, Any]:
     """Mean gradient, mean running statistics and summed metrics over the micro-batches.
 
     Each micro-batch starts from the same statistics, so their mean has moved once, by the mean
     over all groups.
     """
-    augment_key, loss_key = jax.random.split(key)
+    augment_key, loss_key = keys
     accumulate, micro_batch = jax.tree.leaves(batch)[0].shape[:2]
 
     def micro(index: Any, images: Any) -> tuple[Any, Any, Any]:

@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 import jax
 
+from inceptionnext_jax.train.plan import Plan
+
 Batch = dict[str, jax.Array]
 Sums = Any  # a pytree that adds up over batches
 
@@ -19,6 +21,13 @@ class Task(Protocol):
         """A training batch as the loader made it -> as `loss` takes it.
 
         positions: [N] int32, places in the global batch; randomness is a function of them and key.
+        """
+
+    def hyper(self, step: int, plan: Plan) -> dict[str, float]:
+        """On the host: what the loss needs besides "lr" for the update after `step` of them.
+
+        The same names at each step; they are logged as train/<name>. E.g. the slope of an
+        activation that changes over the epochs.
         """
 
     def loss(

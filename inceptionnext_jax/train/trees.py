@@ -22,6 +22,20 @@ def paths_and_leaves(tree: Any) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(keys, simple=True, separator="/"), leaf) for keys, leaf in flat]
 
 
+def is_stacked(path: str) -> bool:
+    """Whether a path is that of stacked blocks, whose first axis counts them."""
+    return "blocks" in path.split("/")
+
+
+def plain_paths(tree: Any) -> list[list[str]]:
+    """For each leaf its paths in the plain tree: one, or those of the blocks stacked in it."""
+    found = []
+    for path, leaf in paths_and_leaves(tree):
+        depth = leaf.shape[0] if is_stacked(path) else 1
+        found.append([re.sub(r"(^|/)blocks/", rf"\1blocks_{i}/", path) for i in range(depth)])
+    return found
+
+
 def by_rules(tree: Any, rules: Sequence[tuple[str, Value]], what: str) -> Any:
     """Gives every leaf the value of the first rule (regex, value) that matches its whole path.
 
@@ -39,9 +53,9 @@ def by_rules(tree: Any, rules: Sequence[tuple[str, Value]], what: str) -> Any:
     return jax.tree.unflatten(jax.tree.structure(tree), values)
 
 
-def require_match(tree: Any, pattern: str, key: str) -> None:
-    """Raises UserError when a regex finds no leaf: most likely it is misspelt."""
-    if not any(re.search(pattern, path) for path in paths(tree)):
+def require_match(paths: Sequence[str], pattern: str, key: str) -> None:
+    """Raises UserError when a regex finds no path: most likely it is misspelt."""
+    if not any(re.search(pattern, path) for path in paths):
         raise UserError(
-            f"{key}={pattern!r} matches no parameter; paths look like {', '.join(paths(tree)[:3])}"
+            f"{key}={pattern!r} matches no parameter; paths look like {', '.join(paths[:3])}"
         )

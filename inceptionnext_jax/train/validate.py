@@ -10,6 +10,8 @@ from inceptionnext_jax import models
 from inceptionnext_jax.augment.rand_augment import parse_rand_augment
 from inceptionnext_jax.errors import UserError, suggestion
 from inceptionnext_jax.ops import depthwise
+from inceptionnext_jax.train.layer_decay import layer_rule
+from inceptionnext_jax.train.optimizer import DIRECTIONS
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "task": ("classification",),
@@ -18,8 +20,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "augment.interpolation": ("random", "bicubic", "bilinear"),
     "augment.order": ("inceptionnext", "convnext"),
     "loss.name": ("softmax", "bce"),
-    "optim.name": ("adamw",),
-    "schedule.name": ("cosine", "constant"),
+    "optim.name": tuple(DIRECTIONS),
+    "schedule.name": ("cosine", "constant", "poly", "step"),
     "schedule.per": ("epoch", "step"),
     "on_nan": ("stop", "skip"),
     "model.depthwise_impl": ("auto", *sorted(depthwise.IMPLEMENTATIONS)),
@@ -38,6 +40,9 @@ POSITIVE = (
     "model.num_classes",
     "stop.patience",
     "optim.clip_norm",
+    "optim.layer_decay",
+    "schedule.power",
+    "schedule.decay_rate",
 )
 NOT_NEGATIVE = (
     "total_epochs",
@@ -66,6 +71,8 @@ UP_TO_ONE = (
     "augment.mix_switch_prob",
     "augment.random_erasing",
     "data.crop_pct",
+    "optim.layer_decay",
+    "schedule.decay_rate",
 )
 BELOW_ONE = (
     "model.drop_path_rate",
@@ -73,10 +80,13 @@ BELOW_ONE = (
     "loss.label_smoothing",
     "optim.b1",
     "optim.b2",
+    "optim.momentum",
     "ema_decay",
 )
 METRICS = tuple(
-    f"{weights}/{metric}" for weights in ("eval", "eval_ema") for metric in ("top1", "top5", "loss")
+    f"{weights}/{metric}"
+    for weights in ("eval", "eval_ema")
+    for metric in ("top1", "top5", "loss", "map")
 )
 
 
@@ -105,6 +115,11 @@ def check_values(config: ConfigDict) -> list[str]:
     if config.model.name not in models.list_models():
         hint = suggestion(config.model.name, models.list_models())
         found.append(f"model.name={config.model.name!r} is not a known model{hint}")
+    elif config.optim.layer_decay is not None:
+        try:
+            layer_rule(config.model.name)
+        except UserError as error:
+            found.append(str(error))
     depths = config.model.stage_depths
     if depths is not None and not (depths and all(isinstance(d, int) and d > 0 for d in depths)):
         found.append(f"model.stage_depths={depths!r} must be positive whole numbers")
@@ -154,6 +169,7 @@ def _bad_pairs(config: ConfigDict) -> list[str]:
             f"schedule.warmup_epochs={config.schedule.warmup_epochs} must be less than "
             f"total_epochs={config.total_epochs}"
         )
+    found += _bad_decay_epochs(config.schedule)
     metric = config.checkpoint.best_metric
     if metric not in METRICS:
         found.append(f"checkpoint.best_metric={metric!r} is not one of {', '.join(METRICS)}")
@@ -164,6 +180,16 @@ def _bad_pairs(config: ConfigDict) -> list[str]:
     except UserError as error:
         found.append(str(error))
     return found + _bad_patterns(config)
+
+
+def _bad_decay_epochs(schedule: ConfigDict) -> list[str]:
+    epochs = schedule.decay_epochs
+    numbers = all(isinstance(epoch, (int, float)) and epoch > 0 for epoch in epochs)
+    if not numbers or list(epochs) != sorted(set(epochs)):
+        return [f"schedule.decay_epochs={epochs!r} must be numbers > 0, each above the one before"]
+    if schedule.name == "step" and not epochs:
+        return ["schedule.name='step' needs schedule.decay_epochs, which is empty; e.g. (27, 33)"]
+    return []
 
 
 def _bad_patterns(config: ConfigDict) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import secrets
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,7 +91,7 @@ class WandB:
                 "log.wandb=True needs the package wandb; pip install -e '.[wandb]'"
             ) from error
         path = workdir / "wandb_id"
-        run_id = path.read_text().strip() if path.is_file() else wandb.util.generate_id()
+        run_id = path.read_text().strip() if path.is_file() else secrets.token_hex(4)
         write_atomically(path, run_id)
         self._run = wandb.init(
             project="inceptionnext_jax", id=run_id, resume="allow", dir=str(workdir), config=config

@@ -1,7 +1,7 @@
 import importlib.util
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -13,10 +13,16 @@ def lines(text):
     return [line for line in text.splitlines() if line.startswith("error: ")]
 
 
+def _children_seconds():
+    """CPU time: the wall's depends on the neighbours."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def test_help_names_the_command_and_is_quick():
     best = 99.0
     for _ in range(3):
-        begin = time.monotonic()
+        begin = _children_seconds()
         done = subprocess.run(
             [sys.executable, "-m", "inceptionnext_jax", "--help"],
             cwd=tiny_imagenet.REPOSITORY,
@@ -24,7 +30,7 @@ def test_help_names_the_command_and_is_quick():
             text=True,
             check=True,
         )
-        best = min(best, time.monotonic() - begin)
+        best = min(best, _children_seconds() - begin)
     assert "prepare" in done.stdout
     assert best < 1.0
 

@@ -26,33 +26,63 @@ def params():
     return jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
 
 
-def test_twenty_adamw_steps_equal_torch(timm):
+SHAPES = {"a": {"kernel": (5, 3), "bias": (3,)}, "zero": {"kernel": (4, 2)}}
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb", "sgd"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-12)])
+def test_twenty_steps_equal_timms(timm, name, dtype, tolerance):
+    with jax.enable_x64(dtype == "float64"):
+        ours, theirs, first = both_after_twenty_steps(name, dtype)
+    for path, wanted in theirs.items():
+        assert ours[path].dtype == wanted.dtype == dtype
+        assert abs(ours[path] - wanted).max() <= tolerance * abs(wanted).max(), path
+    for path, wanted in first.items():  # the first direction, to which a small rate is blind
+        assert abs(wanted[0] - wanted[1]).max() <= tolerance * abs(wanted[1]).max(), path
+
+
+def both_after_twenty_steps(name: str, dtype: str):
+    """Parameters by path of ours and timm's, and (ours, timm's) of the first step's direction."""
     import torch
+    from timm.optim import create_optimizer_v2
 
     rng = np.random.default_rng(0)
-    start = {"a": {"kernel": rng.normal(size=(5, 3)), "bias": rng.normal(size=3)}}
-    start = jax.tree.map(lambda a: a.astype(np.float32), start)
-    gradients = [jax.tree.map(lambda a: rng.normal(size=a.shape).astype("f"), start)
-                 for _ in range(20)]  # fmt: skip
+    draw = lambda shape: rng.normal(size=shape).astype(dtype)  # noqa: E731
+    is_shape = lambda node: isinstance(node, tuple)  # noqa: E731
+    start = jax.tree.map(draw, SHAPES, is_leaf=is_shape)
+    start["zero"]["kernel"] *= 0  # LAMB's trust ratio is 1 there
+    # LAMB clips some of them: norms lie on both sides of 1.
+    gradients = [
+        jax.tree.map(lambda shape, i=i: draw(shape) * (0.1 if i % 2 else 3), SHAPES,
+                     is_leaf=is_shape) for i in range(20)
+    ]  # fmt: skip
     rates = [1e-3 * (1 + i / 7) for i in range(20)]
+    theirs = {path: torch.nn.Parameter(torch.tensor(leaf))
+              for path, leaf in trees.paths_and_leaves(start)}  # fmt: skip
+    kernels, biases = ([p for path, p in theirs.items() if kind in path]
+                       for kind in ("kernel", "bias"))  # fmt: skip
+    groups = [{"params": kernels, "weight_decay": 0.05}, {"params": biases, "weight_decay": 0.0}]
+    eps = {} if name == "sgd" else {"eps": 1e-8}
+    reference = create_optimizer_v2(groups, opt=name, lr=1.0, momentum=0.9, **eps)
 
-    kernel, bias = (torch.nn.Parameter(torch.tensor(start["a"][k])) for k in ("kernel", "bias"))
-    reference = torch.optim.AdamW(
-        [{"params": [kernel], "weight_decay": 0.05}, {"params": [bias], "weight_decay": 0.0}],
-        eps=1e-8,
-    )
-    tx, _, _ = make_optimizer(optim(), start)
+    tx, _, _ = make_optimizer(optim(name=name), start)
     ours, state = jax.tree.map(jnp.asarray, start), tx.init(start)
+    first = {}
     for gradient, lr in zip(gradients, rates, strict=True):
-        kernel.grad, bias.grad = (torch.tensor(gradient["a"][k]) for k in ("kernel", "bias"))
+        before = {path: p.detach().clone() for path, p in theirs.items()}
+        for path, leaf in trees.paths_and_leaves(gradient):
+            theirs[path].grad = torch.tensor(leaf)
         for group in reference.param_groups:
-            group["lr"] = lr
+            group["lr"] = 1.0 if not first else lr
         reference.step()
         direction, state = tx.update(gradient, state, ours)
+        if not first:  # at rate 1, without the rounding of what it is added to
+            for path, leaf in trees.paths_and_leaves(direction):
+                first[path] = (np.asarray(leaf), (theirs[path].detach() - before[path]).numpy())
+            lr = 1.0
         ours = jax.tree.map(lambda p, d, lr=lr: p + lr * d, ours, direction)
-    for name, wanted in (("kernel", kernel), ("bias", bias)):
-        wanted = wanted.detach().numpy()
-        assert abs(ours["a"][name] - wanted).max() < 1e-6 * abs(wanted).max()
+    ours = {path: np.asarray(leaf) for path, leaf in trees.paths_and_leaves(ours)}
+    return ours, {path: p.detach().numpy() for path, p in theirs.items()}, first
 
 
 def test_decay_mask_equals_timms_parameter_groups(timm):
@@ -90,6 +120,15 @@ def test_freeze_and_lr_mult_give_factors_by_first_match(params):
     assert flat["head/fc2/kernel"] == 10.0
     assert flat["head/fc1/kernel"] == 2.0
     assert flat["stages_0/blocks_0/gamma"] == 1.0
+
+
+def test_patterns_see_plain_paths_in_stacked_parameters(params):
+    changes = {"freeze": "stages_2/blocks_1/mlp", "lr_mult": (("blocks_0/gamma", 3.0),)}
+    stacked = {"stages_2": {"blocks": {"gamma": jnp.ones((2, 5)),
+                                       "mlp": {"kernel": jnp.ones((2, 5, 5))}}}}  # fmt: skip
+    factors = make_optimizer(optim(**changes), stacked).rate_factors["stages_2"]["blocks"]
+    np.testing.assert_array_equal(factors["gamma"], [[3.0], [1.0]])
+    np.testing.assert_array_equal(factors["mlp"]["kernel"], [[[1.0]], [[0.0]]])
 
 
 @pytest.mark.parametrize("changes", [{"freeze": "steem"}, {"lr_mult": (("hed", 2.0),)}])

@@ -55,7 +55,9 @@ def test_stopping_at_five_and_resuming_gives_the_bits_of_not_stopping(unbroken, 
 
 
 def test_sigterm_saves_exits_75_and_loses_nothing(unbroken, tmp_path):
-    flags = small_flags(ema_decay=0.9, **{"checkpoint.every_steps": 0})
+    flags = small_flags(
+        ema_decay=0.9, **{"checkpoint.every_steps": 0, "eval.every_steps": 1, "data.cache": True}
+    )
     process = subprocess.Popen(
         [sys.executable, "main.py", *flags, f"--workdir={tmp_path}"],
         cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True,
@@ -67,9 +69,13 @@ def test_sigterm_saves_exits_75_and_loses_nothing(unbroken, tmp_path):
     output = process.stdout.read()
     assert process.wait() == 75
     assert "stopped by SIGTERM after saving step" in output
+    assert not (tmp_path / "DONE").exists()
     main_py(*flags, f"--workdir={tmp_path}", check=True)
     assert_same_arrays(saved_arrays(unbroken, 10), saved_arrays(tmp_path, 10))
-    assert [line["step"] for line in metrics(tmp_path)] == list(range(1, 11))
+    lines = metrics(tmp_path)
+    assert [line["step"] for line in lines] == list(range(1, 11))
+    # The step that was saved in a hurry has been evaluated after all.
+    assert [line["eval/count"] for line in lines] == [359] * 10
 
 
 def test_a_finished_run_says_so_and_more_steps_go_on(tmp_path, capsys):
@@ -87,6 +93,15 @@ def test_a_finished_run_says_so_and_more_steps_go_on(tmp_path, capsys):
         with pytest.raises(UserError, match=f"another config .{next(iter(changes))}"):
             run(tmp_path, total_steps=4, **changes)
     assert (tmp_path / "DONE").exists()
+
+
+def test_patience_stops_a_run_that_gets_no_better(tmp_path, capsys):
+    changes = {"stop.patience": 2, "eval.every_steps": 1, "data.cache": True, "optim.lr": 1e-12}
+    assert run(tmp_path, **changes) == 0
+    assert "stopped at step 3: no better evaluation in 2" in capsys.readouterr().out
+    assert (tmp_path / "DONE").read_text() == "3\n"
+    assert run(tmp_path, **changes) == 0
+    assert [line["step"] for line in metrics(tmp_path)] == [1, 2, 3]
 
 
 def test_a_workdir_in_use_is_refused(tmp_path):

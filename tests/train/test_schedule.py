@@ -1,9 +1,13 @@
 """The learning rate at every epoch, against timm and against the authors' iteration formula."""
 
 import math
+import re
 
 import pytest
 
+from configs import default
+from inceptionnext_jax.train import validate
+from inceptionnext_jax.train.plan import Sizes, make_plan, rows
 from inceptionnext_jax.train.schedule import ScheduleSettings, make_schedule
 
 PAPER = {  # peak, warm-up rate, minimum, warm-up epochs, epochs, steps an epoch
@@ -64,3 +68,96 @@ def test_constant_keeps_the_peak_after_the_warm_up(per):
     schedule = make_schedule(settings("constant", 5e-5, 1e-6, 1e-5, 1, 30, 10, per))
     assert schedule(0) == 1e-6
     assert {schedule(step) for step in range(10, 400)} == {5e-5}
+
+
+@pytest.mark.parametrize("per", ["epoch", "step"])
+@pytest.mark.parametrize("power", [1.0, 0.9])
+@pytest.mark.parametrize("low", [0.0, 1e-5])
+def test_poly_is_mmsegmentations(per, power, low):
+    """UPerNet's schedule: the decay runs during the warm-up too."""
+    peak, ratio, per_epoch = 6e-5, 1e-6, 20
+    every = per_epoch if per == "epoch" else 1
+    warmup, total = 3 * per_epoch // every, 40 * per_epoch // every
+    schedule = make_schedule(
+        ScheduleSettings("poly", peak, peak * ratio, low, 3, 40, per_epoch, per, power=power)
+    )
+    for i in range(total):
+        regular = (peak - low) * (1 - i / total) ** power + low
+        wanted = regular * (1 - (1 - i / warmup) * (1 - ratio)) if i < warmup else regular
+        for step in (i * every, i * every + every - 1):
+            assert schedule(step) == pytest.approx(wanted, rel=1e-12), i
+    assert schedule(total * every) == schedule(total * every + 99) == low
+
+
+@pytest.mark.parametrize("per", ["epoch", "step"])
+def test_step_is_mmdetections(per):
+    """The 3x schedule of Mask R-CNN; its warm-up of 500 iterations is part of an epoch."""
+    import torch
+
+    peak, per_epoch, warmup = 1e-4, 50, 0.6 if per == "step" else 2
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=peak)
+    reference = torch.optim.lr_scheduler.MultiStepLR(optimizer, [27, 33], gamma=0.1)
+    schedule = make_schedule(
+        ScheduleSettings(
+            "step", peak, peak * 1e-3, 1e-5, warmup, 36, per_epoch, per, decay_epochs=(27, 33)
+        )
+    )
+    for epoch in range(40):
+        for i in range(per_epoch):
+            done = epoch + (i / per_epoch if per == "step" else 0)
+            scale = 1 - max(1 - done / warmup, 0) * (1 - 1e-3)
+            wanted = scale * reference.get_last_lr()[0]
+            assert schedule(epoch * per_epoch + i) == pytest.approx(wanted, rel=1e-12), (epoch, i)
+        optimizer.step()
+        reference.step()
+
+
+def test_epochs_that_are_no_binary_fractions_give_whole_steps():
+    """1,500 warm-up iterations of 1,263 an epoch: the product is just below 1,500."""
+    warmup = math.nextafter(1500 / 1263, 0)
+    schedule = make_schedule(ScheduleSettings("poly", 1.0, 0.0, 0.0, warmup, 127, 1263, "step"))
+    assert schedule(1500) == pytest.approx(1 - 1500 / (127 * 1263), rel=1e-12)
+    assert schedule(1499) < 0.9999 * schedule(1500) * 1500 / 1499
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule.name": "step"}, "needs schedule.decay_epochs"),
+        ({"schedule.decay_epochs": (33, 27)}, "each above the one before"),
+        ({"schedule.decay_epochs": ("a",)}, "must be numbers > 0"),
+        ({"schedule.decay_rate": 1.5}, r"schedule.decay_rate=1.5 must be in \[0, 1\]"),
+        ({"schedule.power": 0.0}, "schedule.power=0.0 must be > 0"),
+        ({"schedule.name": "polly"}, "did you mean poly"),
+        ({"optim.layer_decay": 1.2}, r"optim.layer_decay=1.2 must be in \[0, 1\]"),
+        ({"optim.layer_decay": 0.0}, "optim.layer_decay=0.0 must be > 0"),
+        ({"optim.momentum": 1.0}, r"optim.momentum=1.0 must be in \[0, 1\)"),
+        ({"optim.name": "lambs"}, "did you mean lamb"),
+    ],
+)
+def test_bad_values_are_refused_by_name(changes, message):
+    config = default.get_config()
+    config.update_from_flattened_dict(changes)
+    (problem,) = validate.check_values(config)
+    assert re.search(message, problem), problem
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schedule.name": "poly", "schedule.power": 0.9},
+        {"schedule.name": "step", "schedule.decay_epochs": (200, 250.5)},
+        {"optim.name": "lamb", "optim.layer_decay": 0.8},
+        {"optim.name": "sgd", "optim.layer_decay": 1.0},
+    ],
+)
+def test_good_values_are_taken_and_planned(changes):
+    config = default.get_config()
+    config.update_from_flattened_dict(changes)
+    plan = make_plan(config, Sizes(50_000, 100, 10), devices=1)
+    assert plan.schedule.decay_epochs == config.schedule.decay_epochs
+    rate = make_schedule(plan.schedule)(plan.total_steps - 1)
+    assert 0 < rate < plan.schedule.peak_lr
+    table = {what: resolved for what, _, resolved in rows(config, plan)}
+    assert "optimizer" in table
+    assert ("200, 250.5" in table["schedule"]) == (config.schedule.name == "step")

@@ -215,3 +215,12 @@ def test_local_positions_cover_the_global_batch_once():
     batch = {"x": positions}
     placed = meshes.to_device(batch, mesh, (3, 16))["x"]
     np.testing.assert_array_equal(placed, np.arange(48).reshape(3, 16))
+
+
+def test_a_frozen_gradient_counts_in_no_norm():
+    _, state, metrics = one_step(**{"optim.freeze": "^(stem|stages)"})
+    moment = state.opt_state[0].mu  # a tenth of the gradient
+    assert all(not leaf.any() for leaf in jax.tree.leaves((moment["stem"], moment["stages_3"])))
+    norm_of_head = 10 * float(optax.tree.norm(moment["head"]))
+    assert float(metrics["last"]["grad_norm"]) == pytest.approx(norm_of_head, rel=1e-5)
+    assert norm_of_head > 0

@@ -1,0 +1,112 @@
+"""`models`: which models there are, how large they are, and what is reported of them."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from inceptionnext_jax.errors import UserError, suggestion
+
+if TYPE_CHECKING:
+    from inceptionnext_jax.models.registry import ModelInfo
+
+_HEADER = ("model", "parameters", "MACs", "pixels", "top-1", "source")
+_EXAMPLES = """\
+examples:
+  python -m inceptionnext_jax models
+  python -m inceptionnext_jax models "inceptionnext*"
+  python -m inceptionnext_jax models --details inceptionnext_tiny
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds `models` to the command line."""
+    parser = subparsers.add_parser(
+        "models",
+        help="list the models, their sizes and reported accuracies",
+        description="Lists the models with 1,000 classes: parameters, multiply-accumulates of one "
+        "image at the model's own size, and the ImageNet-1K top-1 accuracy that others report.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "pattern", nargs="?", help='a glob such as "*_tiny", or a part of the name (default: all)'
+    )
+    what.add_argument("--details", metavar="NAME", help="all that is known about one model")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the table, or the details of one model."""
+    from inceptionnext_jax import models
+
+    if args.details:
+        _print_pairs(_details(models.model_info(args.details)))
+        return 0
+    pattern = args.pattern
+    if pattern and not any(sign in pattern for sign in "*?["):
+        pattern = f"*{pattern}*"
+    names = models.list_models(pattern)
+    if not names:
+        hint = suggestion(args.pattern, models.list_models())
+        raise UserError(f"no model matches {args.pattern!r}{hint or '; leave it out to see all'}")
+    _print_table([_row(models.model_info(name)) for name in names])
+    return 0
+
+
+def _row(info: "ModelInfo") -> tuple[str, ...]:
+    top1 = "" if info.top1 is None else _percent(info.top1)
+    sizes = (f"{info.params:,}", f"{info.macs:,}", str(info.input_size))
+    return (info.name, *sizes, top1, info.top1_source)
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+def _details(info: "ModelInfo") -> list[tuple[str, str]]:
+    pairs = []
+    for field in dataclasses.fields(info):
+        value = getattr(info, field.name)
+        if field.name in ("params", "macs"):
+            value = f"{value:,}"
+        elif field.name == "top1" and value is not None:
+            value = _percent(value)
+        elif isinstance(value, tuple):
+            value = ", ".join(f"{part:g}" for part in value)
+        pairs.append((field.name, "" if value is None else str(value)))
+    return pairs
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """A table on a terminal; aligned plain text, never cut, in a file or a pipe."""
+    if not sys.stdout.isatty():
+        table = [_HEADER, *rows]
+        widths = [max(len(row[column]) for row in table) for column in range(len(_HEADER))]
+        for row in table:
+            cells = [
+                cell.rjust(width) if 0 < column < len(row) - 1 else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            print("  ".join(cells).rstrip())
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=box.SIMPLE)
+    for column, title in enumerate(_HEADER):
+        last = column == len(_HEADER) - 1
+        justify: Any = "right" if column > 0 and not last else "left"
+        shown.add_column(title, justify=justify, no_wrap=not last, overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    Console().print(shown)
+
+
+def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        print(f"{name.ljust(width)}  {value}".rstrip())

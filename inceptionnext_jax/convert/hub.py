@@ -1,0 +1,51 @@
+"""Weight files from the Hugging Face hub, through its own cache."""
+
+import re
+from pathlib import Path
+
+from inceptionnext_jax.errors import UserError
+
+PREFIX = "hf://"
+FILES = ("model.safetensors", "pytorch_model.bin")  # the first that is there
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether `source` reads as hf://owner/name, or as owner/name and no such path exists."""
+    if source.startswith(PREFIX):
+        return True
+    return _NAME.fullmatch(source) is not None and not Path(source).exists()
+
+
+def fetch_weights(source: str) -> Path:
+    """Returns the weight file of a hub id, in huggingface_hub's cache (HF_HOME, HF_HUB_OFFLINE).
+
+    Raises UserError when it cannot be had, saying which file to fetch from where.
+    """
+    name = source.removeprefix(PREFIX)
+    if not _NAME.fullmatch(name):
+        raise UserError(f"{source!r} is no hub id, expected hf://owner/name")
+    from huggingface_hub import errors, hf_hub_download
+
+    missing: list[str] = []
+    for file in FILES:
+        try:
+            return Path(hf_hub_download(name, file))
+        except errors.LocalEntryNotFoundError as error:  # no network; a kind of the next
+            raise _out_of_reach(source, name, "no network, or HF_HUB_OFFLINE is set") from error
+        except errors.EntryNotFoundError:
+            missing.append(file)
+        except (errors.RepositoryNotFoundError, errors.GatedRepoError) as error:
+            raise _out_of_reach(source, name, "the hub does not show it to you") from error
+        except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError) as error:
+            raise _out_of_reach(source, name, type(error).__name__) from error
+    raise UserError(f"hub repository {name} holds none of {', '.join(missing)}")
+
+
+def _out_of_reach(source: str, name: str, why: str) -> UserError:
+    own = "" if source.startswith(PREFIX) else f"{source} is no file or folder here, and "
+    return UserError(
+        f"{own}hub id {name} cannot be fetched ({why}); fetch "
+        f"https://huggingface.co/{name}/resolve/main/{FILES[0]} where there is a network, put it "
+        f"anywhere on this machine, and give its path instead of {source}"
+    )

@@ -1,0 +1,1 @@
+"""Pictures that explain models and data; knows nothing of training."""

@@ -1,0 +1,51 @@
+"""The parts that make AdamW's update LAMB's, as timm has them (`timm.optim.Lamb`).
+
+They differ from Optax's `lamb`: gradients are clipped inside the optimizer, and only parameters
+that decay are scaled.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from inceptionnext_jax.train import trees
+
+
+def clip_to_unit_norm() -> optax.GradientTransformation:
+    """Divides gradients by max(1, their global norm); `optim.clip_norm` is another, earlier."""
+
+    def clipped(gradient: Any, params: Any) -> Any:
+        divisor = jnp.maximum(1.0, optax.tree.norm(gradient))
+        return jax.tree.map(lambda g: g / divisor, gradient)
+
+    return optax.stateless(clipped)
+
+
+def scale_by_trust_ratio(mask: Any) -> optax.GradientTransformation:
+    """Gives each update whose leaf in `mask` is True its parameter's norm, unless either is 0.
+
+    In stacked parameters, each block has a norm of its own.
+    """
+
+    def scaled(update: Any, params: Any) -> Any:
+        stacked = jax.tree.unflatten(
+            jax.tree.structure(params), [trees.is_stacked(path) for path in trees.paths(params)]
+        )
+        return jax.tree.map(
+            lambda u, p, adapts, axis: u * _ratio(p, u, axis) if adapts else u,
+            update, params, mask, stacked,
+        )  # fmt: skip
+
+    return optax.stateless(scaled)
+
+
+def _ratio(param: jax.Array, update: jax.Array, stacked: bool) -> jax.Array:
+    """||param|| / ||update||, or 1: [] or, of stacked blocks, [depth, 1, …]."""
+    axes = tuple(range(int(stacked), param.ndim))
+    of_param, of_update = (
+        jnp.sqrt(jnp.sum(jnp.square(a), axis=axes, keepdims=True)) for a in (param, update)
+    )
+    valid = (of_param > 0) & (of_update > 0)
+    return jnp.where(valid, of_param / jnp.where(valid, of_update, 1), 1)

@@ -1,0 +1,90 @@
+"""Layer-wise rates against timm's parameter groups and the published tables."""
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+import inceptionnext_jax as inx
+from inceptionnext_jax.convert.tables import family, locate
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.stacking import unstack_blocks
+from inceptionnext_jax.train import trees
+from inceptionnext_jax.train.layer_decay import layer_factors
+from inceptionnext_jax.train.optimizer import make_optimizer
+from tests.train.test_optimizer import optim
+
+# Ours -> timm's; rows whose model does not exist (yet) are left out.
+TIMMS = {
+    "inceptionnext_atto": "inception_next_atto",
+    "inceptionnext_small": "inception_next_small",
+    "convnext_atto": "convnext_atto",
+    "convnext_tiny": "convnext_tiny",
+}
+
+
+def factors(name: str, scan: bool = False, **changes):
+    model = inx.create_model(name, scan=scan)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), "float32")
+    shapes = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
+    return shapes, make_optimizer(optim(**changes), shapes, name).rate_factors
+
+
+@pytest.mark.parametrize("name", [name for name in TIMMS if name in inx.list_models()])
+def test_every_factor_equals_timms_scale(timm, name):
+    import torch
+    from timm.optim import param_groups_layer_decay
+
+    with torch.device("meta"):
+        reference = timm.create_model(TIMMS[name])
+    groups = param_groups_layer_decay(reference, layer_decay=0.8)
+    scales = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
+    wanted = {key: scales[id(p)] for key, p in reference.named_parameters()}
+
+    ours = dict(trees.paths_and_leaves(factors(name, layer_decay=0.8)[1]))
+    table, _ = family(name)
+    named = {locate(table, tuple(path.split("/")))[0]: f for path, f in ours.items()}
+    assert named == pytest.approx(wanted, rel=1e-12)
+    assert len(set(wanted.values())) == sum(reference_depths(reference)) + 2
+
+
+def reference_depths(model) -> list[int]:
+    return [len(stage.blocks) for stage in model.stages]
+
+
+def test_stacked_parameters_have_the_factors_of_plain_ones():
+    changes = {"layer_decay": 0.7, "freeze": "stages_2/blocks_1/", "lr_mult": (("^head/", 5.0),)}
+    _, plain = factors("inceptionnext_atto", **changes)
+    shapes, stacked = factors("inceptionnext_atto", scan=True, **changes)
+    wide = jax.tree.map(lambda leaf, f: np.broadcast_to(f, leaf.shape), shapes, stacked)
+    for path, leaf in trees.paths_and_leaves(unstack_blocks(wide)):
+        np.testing.assert_array_equal(leaf, dict(trees.paths_and_leaves(plain))[path], path)
+    assert dict(trees.paths_and_leaves(plain))["stem/conv/kernel"] == 0.7**13
+    assert plain["head"]["fc2"]["bias"] == 5.0
+    assert plain["stages_2"]["blocks_1"]["gamma"] == 0.0
+
+
+def test_deep_convnexts_have_the_authors_twelve_layers():
+    """The table of ConvNeXt's optim_factory.py, of 3, 3, 27, 3 blocks."""
+    wanted = {"stem/conv/kernel": 0, "head/norm/scale": 13, "head/fc/kernel": 13}
+    wanted |= {f"stages_{s}/downsample/conv/kernel": i for s, i in ((1, 2), (2, 3), (3, 12))}
+    for stage, (depth, first) in enumerate(((3, 1), (3, 2), (27, 3), (3, 12))):
+        wanted |= {
+            f"stages_{stage}/blocks_{block}/gamma": first + (block // 3 if stage == 2 else 0)
+            for block in range(depth)
+        }
+    found = layer_factors("convnext_base", list(wanted), 0.7)
+    assert found == pytest.approx({path: 0.7 ** (13 - i) for path, i in wanted.items()})
+
+
+def test_vanillanet_has_a_layer_for_each_stage():
+    wanted = {"stem/conv1/kernel": 0, "stages_0/conv1/kernel": 1, "stages_3/act/kernel": 4,
+              "stages_1/conv1/bias": 2, "stages_2/conv2/kernel": 3, "cls1/kernel": 5}  # fmt: skip
+    found = layer_factors("vanillanet_6", list(wanted), 0.8)
+    assert found == pytest.approx({path: 0.8 ** (5 - i) for path, i in wanted.items()})
+
+
+def test_a_family_without_a_rule_is_an_error():
+    config: ConfigDict = optim(layer_decay=0.8)
+    with pytest.raises(UserError, match=r"optim\.layer_decay has no rule for .*'resnet50'"):
+        make_optimizer(config, {"kernel": np.zeros((2, 2))}, "resnet50")
