@@ -9,6 +9,8 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
+from inceptionnext_jax import model_info
+
 Variant = Callable[[ConfigDict], None]
 
 
@@ -51,6 +53,16 @@ def _model() -> ConfigDict:
     model.remat = False  # recompute blocks in the backward pass: less memory, more time
     model.scan = False  # one compiled block a stage, parameters stacked: compiles faster
     model.depthwise_impl = "auto"  # auto | conv | shift
+    model.output_stride = 32  # 8 | 16 | 32: the last map's; below 32 by dilation
+    model.head_init_scale = 1.0  # factor of the classifier's first weights
+    # One thing changed in a named model; None: its own.
+    model.token_mixer = optional(str)  # attention | depthwise | identity | inception |
+    # partial_depthwise | pool
+    model.kernel_size = optional(int)  # of the mixer, odd
+    model.mixer_ratio = optional(float)  # share of channels in each of the mixer's convolutions
+    model.norm = optional(str)  # batch | layer
+    model.head = optional(str)  # linear | mlp
+    model.layer_scale_init = optional(float)  # first value of blocks' gamma; 0: none
     return model
 
 
@@ -171,7 +183,7 @@ def debug(config: ConfigDict) -> None:
     config.checkpoint.best_metric = config.checkpoint.best_metric.replace("/map", "/top1")
     config.data.image_size = 64
     config.data.workers = 0
-    config.model.stage_depths = (1, 1, 1, 1)
+    config.model.stage_depths = tuple(1 for _ in model_info(config.model.name).stage_depths)
     config.model.bn_group_size = min(config.model.bn_group_size, 8)
     config.augment.mix_group_size = min(config.augment.mix_group_size, 8)
     config.log.every_steps = 1

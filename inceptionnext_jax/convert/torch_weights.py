@@ -144,7 +144,9 @@ def _template(
 
 
 def _coverage(
-    table: Sequence[Rule], template: Mapping[Path, jax.ShapeDtypeStruct], arrays: Mapping[str, Any]
+    table: tuple[Rule, ...],
+    template: Mapping[Path, jax.ShapeDtypeStruct],
+    arrays: Mapping[str, Any],
 ) -> int:
     """Returns how many of the model's arrays are there, by name and rank, if `table` names them."""
     places = ((locate(table, path[1:]), expected) for path, expected in template.items())

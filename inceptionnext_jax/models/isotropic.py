@@ -67,7 +67,7 @@ _register(
     **_published("large", 0.826),
 )
 
-_PAPER = {"top1_source": "reported by the paper"}
+_PAPER: dict[str, Any] = {"top1_source": "reported by the paper"}
 _register("inceptionnext_small_iso", 18, 384, 21_992_488, 4_225_234_560, top1=0.797, **_PAPER)
 _register("inceptionnext_base_iso", 18, 768, 86_451_304, 16_774_065_408, top1=0.821, **_PAPER)
 

@@ -14,7 +14,7 @@ from tests.models.oracle import randomised, state
 def authors_names(state_dict):
     """Renames timm's arrays as the authors do; all MLPs are linear layers there."""
     pairs = (
-        (r"^stem", "downsample_layers.0"),
+        (r"^stem\.(\d)", r"downsample_layers.0.\1"),
         (r"^stages\.(\d)\.downsample", r"downsample_layers.\1"),
         (r"\.blocks\.", "."),
         (r"conv_dw", "dwconv"),
@@ -35,7 +35,7 @@ def atto(timm):
     return state(randomised(timm, "convnext_atto", num_classes=5))
 
 
-@pytest.mark.parametrize("name", ["convnext_atto", "convnext_tiny", "convnext_base"])
+@pytest.mark.parametrize("name", ["convnext_atto", "convnext_tiny"])
 def test_state_dicts_load_strictly_into_timm(timm, name):
     import torch
 

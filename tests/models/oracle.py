@@ -35,6 +35,13 @@ def randomised(timm, name, num_classes=1000, seed=0, **options):
     names = {"inceptionnext_base_384": "inception_next_base"}
     theirs = names.get(name, name.replace("inceptionnext", "inception_next"))
     model = timm.create_model(theirs, num_classes=num_classes, **options)
+    return randomise(model)
+
+
+def randomise(model):
+    """Redraws in place what a PyTorch model begins with as 0 or 1; returns it in evaluation."""
+    import torch
+
     with torch.no_grad():
         for key, value in model.state_dict().items():
             if key.endswith("gamma") or key.endswith("running_mean"):

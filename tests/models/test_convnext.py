@@ -10,6 +10,9 @@ from inceptionnext_jax.convert import from_torch, to_torch
 from inceptionnext_jax.models.norm import LayerNorm
 from tests.models.oracle import images, logits_of, randomised, relative_error, state, to_nchw
 
+# Without optimisation a network compiles in a fraction of the time.
+QUICKLY = {"xla_backend_optimization_level": 0}
+
 
 @pytest.mark.parametrize(
     ("name", "size"),
@@ -26,7 +29,8 @@ def test_logits_equal_timm(timm, name, size):
     oracle = randomised(timm, name, num_classes=21)
     x = images((2, *size, 3))
     variables = from_torch(name, state(oracle))
-    logits = create_model(name, num_classes=21, depthwise_impl="conv").apply(variables, x)
+    model = create_model(name, num_classes=21, depthwise_impl="conv")
+    logits = jax.jit(lambda v: model.apply(v, x), compiler_options=QUICKLY)(variables)
     assert logits.shape == (2, 21)
     assert relative_error(logits, logits_of(oracle, x)) < 1e-5
 
@@ -47,7 +51,8 @@ def test_gradients_equal_torchs(timm):
         assert not updates
         return -jax.nn.log_softmax(logits)[np.arange(2), labels].mean()
 
-    named = to_torch(name, jax.jit(jax.grad(loss))(variables))
+    gradients = jax.jit(jax.grad(loss), compiler_options=QUICKLY)(variables)
+    named = to_torch(name, gradients)
     theirs = {key: value.grad.numpy() for key, value in oracle.named_parameters()}
     assert sorted(named) == sorted(theirs)
     largest = max(np.abs(value).max() for value in theirs.values())
@@ -68,7 +73,7 @@ def test_22k_head_has_its_parameters():
 def test_head_init_scale_shrinks_the_classifier_alone(name, layer):
     def first(scale):
         model = create_model(name, stage_depths=(1, 1, 1, 1), head_init_scale=scale)
-        init = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 0})
+        init = jax.jit(model.init, compiler_options=QUICKLY)
         return init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
 
     full, small = first(1.0), first(0.001)

@@ -1,0 +1,1 @@
+"""ConvNeXt's published rows, and isotropic InceptionNeXt's after them."""

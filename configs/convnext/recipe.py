@@ -1,0 +1,62 @@
+"""ConvNeXt's recipes (appendix, training settings): what its rows share."""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+NUM_CLASSES_22K = 21_841
+
+
+def scratch(name: str, drop_path_rate: float) -> ConfigDict:
+    """300 epochs of ImageNet-1K at 224×224."""
+    config = default.get_config()
+    config.model.name = name
+    config.model.drop_path_rate = drop_path_rate
+    config.ema_decay = 0.9999
+    config.optim.lr = 4e-3
+    config.schedule.per = "step"
+    config.schedule.warmup_lr = 0.0
+    config.schedule.min_lr = 1e-6
+    config.schedule.cooldown_epochs = 0.0
+    config.augment.interpolation = "bicubic"
+    config.augment.order = "convnext"
+    config.data.crop_pct = 0.875
+    config.checkpoint.best_metric = "eval_ema/top1"
+    config.checkpoint.every_steps = config.eval.every_steps = 312  # an epoch
+    return config
+
+
+def isotropic(name: str, drop_path_rate: float) -> ConfigDict:
+    """As from scratch, with a longer warm-up."""
+    config = scratch(name, drop_path_rate)
+    config.schedule.warmup_epochs = 50.0
+    return config
+
+
+def pretrain_22k(config: ConfigDict, drop_path_rate: float = 0.1) -> None:
+    """90 epochs of ImageNet-22K; give the folder with --config.data.dir."""
+    config.data.name = "folder"
+    config.model.num_classes = NUM_CLASSES_22K
+    config.model.drop_path_rate = drop_path_rate
+    config.ema_decay = None
+    config.checkpoint.best_metric = "eval/top1"
+    config.total_epochs = 90.0
+    config.schedule.warmup_epochs = 5.0
+
+
+def finetune(config: ConfigDict, drop_path_rate: float, layer_decay: float = 0.7) -> None:
+    """30 epochs at 384×384 from the weights that --config.init_from names."""
+    config.model.drop_path_rate = drop_path_rate
+    config.model.head_init_scale = 0.001
+    config.batch_size = config.optim.lr_batch_size = 512
+    config.total_epochs = 30.0
+    config.optim.lr = 5e-5
+    config.optim.weight_decay = 1e-8
+    config.optim.layer_decay = layer_decay
+    config.schedule.warmup_epochs = 0.0
+    config.augment.mixup = config.augment.cutmix = 0.0
+    config.data.image_size = 384
+    config.data.crop_pct = 1.0
+    config.ema_decay = None
+    config.checkpoint.best_metric = "eval/top1"
+    config.checkpoint.every_steps = config.eval.every_steps = 2502  # an epoch
