@@ -6,7 +6,11 @@ Both sides start from the same weights and see the same 100 batches of mixed dig
 targets; then AdamW with its parameter groups, the cosine schedule with warm-up, and averaging of
 weights and statistics run on both. Drop path is off, and BatchNorm sees the whole batch, as their
 random numbers and groups are not PyTorch's. In float64 the difference shows the mathematics, in
-float32 what rounding adds. Writes docs/loss_curve.png and benchmarks/results/loss_curve.json.
+float32 what rounding adds. There, biases of convolutions before a BatchNorm (and what they move in
+the running means) drift apart: the norm takes them out of the loss, so their gradient is rounding
+and nothing else, and Adam makes steps of that. Losses and predictions do not see it.
+
+Writes docs/loss_curve.png and benchmarks/results/loss_curve.json.
 """
 
 import dataclasses
