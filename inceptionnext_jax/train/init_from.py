@@ -1,6 +1,5 @@
 """Starting a run from given weights: which of them fit, and what to tell the user."""
 
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -85,10 +84,12 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _wrapped(head: str, names: Sequence[str]) -> list[str]:
-    return textwrap.wrap(
-        f"{head}: {', '.join(names)}",
-        WIDTH,
-        subsequent_indent="    ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    """Lines of whole names, up to WIDTH characters where a name is not longer."""
+    lines = [f"{head}:"]
+    for index, name in enumerate(names):
+        item = f"{name}," if index < len(names) - 1 else name
+        if len(lines[-1]) + 1 + len(item) > WIDTH:
+            lines.append(f"    {item}")
+        else:
+            lines[-1] += f" {item}"
+    return lines

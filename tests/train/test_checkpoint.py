@@ -8,7 +8,6 @@ import pytest
 
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.train.checkpoint import Checkpoints, newest_step, read_meta
-from inceptionnext_jax.train.init_from import merge
 from inceptionnext_jax.train.state import create_state
 
 TX = optax.scale_by_adam()
@@ -97,20 +96,3 @@ def test_leftovers_of_a_killed_save_are_removed(tmp_path):
     assert checkpoints.latest_step() is None
     assert not leftover.exists()
     checkpoints.close()
-
-
-def test_merging_lists_new_and_unused_and_refuses_the_rest():
-    fresh = {"params": {"stem": {"kernel": np.zeros((2, 2))}, "head": {"bias": np.zeros(3)}}}
-    loaded = {"params": {"stem": {"kernel": np.ones((2, 2))}, "head": {"bias": np.ones(5)},
-                         "extra": {"bias": np.ones(1)}}}  # fmt: skip
-    merged, notes = merge(fresh, loaded, "x")
-    np.testing.assert_array_equal(merged["params"]["stem"]["kernel"], 1)
-    np.testing.assert_array_equal(merged["params"]["head"]["bias"], np.zeros(3))
-    assert notes == [
-        "init_from=x: 1 of 2 arrays loaded",
-        "re-initialised: params/head/bias ([5], expected [3])",
-        "unused: params/extra/bias",
-    ]
-    loaded["params"]["stem"]["kernel"] = np.ones((3, 2))
-    with pytest.raises(UserError, match=r"params/stem/kernel \(\[3, 2\], expected \[2, 2\]\)"):
-        merge(fresh, loaded, "x")
