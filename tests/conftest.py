@@ -10,6 +10,7 @@ os.environ["XLA_FLAGS"] = (
 import jax
 import pytest
 
+from benchmarks.oracle import import_timm
 from tests.runs import CACHE
 
 # The same small programs are compiled by many tests, and again in the next run of the tests.
@@ -19,18 +20,5 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 @pytest.fixture(scope="session")
 def timm():
-    """timm, the oracle. Never in one process with tensorflow: the pair crashes."""
-    import torch
-
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        # PyPI's torchvision lacks compiled operators beside a CPU torch: declare what it asks for.
-        library = torch.library.Library("torchvision", "DEF")
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        pytest.torchvision_library = library  # keeps the declaration alive
-    torch.set_num_threads(2)
-    import timm
-
-    return timm
+    """timm, the oracle."""
+    return import_timm()
