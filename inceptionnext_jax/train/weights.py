@@ -39,7 +39,7 @@ def load_weights(
     meta is {} for a bare weight file. Raises UserError when nothing readable is there, or a weight
     file does not fit the model.
     """
-    path = Path(source).expanduser()
+    path = Path(source).expanduser().absolute()  # Orbax refuses relative paths
     if files.is_weight_file(path) and not path.is_dir():
         return _read_file(path, model_name, stage_depths, say), None, {}
     step = find_step(path)

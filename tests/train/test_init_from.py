@@ -108,8 +108,9 @@ def test_every_kind_of_file_gives_the_same_weights(tmp_path, suffix, timm):
     jax.tree.map(np.testing.assert_array_equal, flat(got), wanted)
 
 
-def test_a_workdir_is_its_newest_step_and_a_step_is_itself(trained):
-    newest, averages, meta = load_weights(trained, ATTO, DEPTHS)
+def test_a_workdir_is_its_newest_step_and_a_step_is_itself(trained, monkeypatch):
+    monkeypatch.chdir(trained.parent)
+    newest, averages, meta = load_weights(trained.name, ATTO, DEPTHS)
     first, *_ = load_weights(str(trained / "checkpoints/1"), ATTO, DEPTHS)
     assert meta["class_names"] == [str(digit) for digit in range(10)]
     assert find_step(trained).name == "2"
