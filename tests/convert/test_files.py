@@ -280,6 +280,7 @@ FILES = {
     "encrypted.pth": GOOD.replace(CENTRAL + b"\x00", CENTRAL + b"\x01"),
     "terabytes.npz": zipped("w.npy", npy((2**40,), data=TWO)),
     "negative.npz": zipped("w.npy", npy((-2, -1), data=TWO)),
+    "minus_one.npz": zipped("w.npy", npy((-1,), data=TWO)),
     "pickled.npz": zipped("w.npy", npy((1,), "|O", pickle.dumps([1]))),
     "no_header.npz": zipped("w.npy", b"\x93NUMPY\x01\x00\xff\xff"),
     "version.npz": zipped("w.npy", b"\x93NUMPY\x09\x00" + b" " * 20),
