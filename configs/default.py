@@ -85,7 +85,7 @@ def _augment() -> ConfigDict:
     augment.scale = (0.08, 1.0)  # of the random-resized crop: share of the area
     augment.ratio = (3 / 4, 4 / 3)  # of the random-resized crop: width / height
     augment.hflip = 0.5  # probability
-    augment.interpolation = "random"  # of training: random (bilinear or bicubic) | ...
+    augment.interpolation = "random"  # of training: random (either) | bilinear | bicubic
     augment.rand_augment = "rand-m9-mstd0.5-inc1"  # timm's strings; "": off
     augment.mixup = 0.8  # alpha of Beta(alpha, alpha); 0: off
     augment.cutmix = 1.0  # alpha; 0: off

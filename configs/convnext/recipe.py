@@ -4,8 +4,6 @@ from ml_collections import ConfigDict
 
 from configs import default
 
-NUM_CLASSES_22K = 21_841
-
 
 def scratch(name: str, drop_path_rate: float) -> ConfigDict:
     """300 epochs of ImageNet-1K at 224×224."""
@@ -36,7 +34,7 @@ def isotropic(name: str, drop_path_rate: float) -> ConfigDict:
 def pretrain_22k(config: ConfigDict, drop_path_rate: float = 0.1) -> None:
     """90 epochs of ImageNet-22K; give the folder with --config.data.dir."""
     config.data.name = "folder"
-    config.model.num_classes = NUM_CLASSES_22K
+    config.model.num_classes = 21_841
     config.model.drop_path_rate = drop_path_rate
     config.ema_decay = None
     config.checkpoint.best_metric = "eval/top1"
