@@ -1,0 +1,55 @@
+"""Folding of BatchNorms and scales into the weights beside them: exact in inference.
+
+All in float64 on the host, rounded once at the end. Kernels are [kh, kw, in, out] or [in, out].
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+Affine = tuple[np.ndarray, np.ndarray]
+
+
+def norm_affine(
+    params: Mapping[str, Any], stats: Mapping[str, Any], epsilon: float = 1e-5
+) -> Affine:
+    """Returns what a BatchNorm does in inference as (scale, shift), float64 [C] each.
+
+    Args:
+      params: "scale" and "bias", [C].
+      stats: "mean" and "var", [C].
+      epsilon: The norm's.
+    """
+    scale, bias, mean, var = (
+        np.asarray(array, np.float64)
+        for array in (params["scale"], params["bias"], stats["mean"], stats["var"])
+    )
+    scale = scale / np.sqrt(var + epsilon)
+    return scale, bias - mean * scale
+
+
+def fold_after(layer: Mapping[str, Any], affine: Affine) -> dict[str, np.ndarray]:
+    """Returns the layer ("kernel", perhaps "bias") that does itself what follows it."""
+    scale, shift = affine
+    kernel = np.asarray(layer["kernel"])
+    bias = np.asarray(layer.get("bias", 0), np.float64)
+    return _rounded(kernel.dtype, kernel * scale, bias * scale + shift)
+
+
+def fold_before(layer: Mapping[str, Any], affine: Affine) -> dict[str, np.ndarray]:
+    """Returns the layer that does itself what precedes it.
+
+    Exact for products and for convolutions without padding: zeros that a convolution pads with
+    would have to be other numbers otherwise.
+    """
+    scale, shift = affine
+    kernel = np.asarray(layer["kernel"])
+    wide = kernel.astype(np.float64)
+    taps = tuple(range(kernel.ndim - 2))
+    bias = np.asarray(layer.get("bias", 0), np.float64) + shift @ wide.sum(taps)
+    return _rounded(kernel.dtype, wide * scale[:, None], bias)
+
+
+def _rounded(dtype: Any, kernel: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
+    return {"kernel": kernel.astype(dtype), "bias": bias.astype(dtype)}
