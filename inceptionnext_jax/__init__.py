@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inceptionnext_jax.models import create_model, list_models, model_info
+    from inceptionnext_jax.models import create_model, deploy, list_models, model_info
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "create_model", "list_models", "model_info"]
+__all__ = ["__version__", "create_model", "deploy", "list_models", "model_info"]
 
 
 def __getattr__(name: str) -> Any:
