@@ -4,7 +4,7 @@ The other files in this folder are short settings over this one. A run is descri
 and by overrides on the command line (`--config.optim.lr=1e-3`). `None` means unset.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -156,22 +156,68 @@ def _housekeeping(config: ConfigDict) -> None:
     config.mesh.fsdp = 1  # devices that share one copy of the parameters
 
 
+class UnknownVariantError(ValueError):
+    """A variant that a config file does not have; `known` are those that it has."""
+
+    def __init__(self, name: str, known: Iterable[str]):
+        self.known = sorted(known)
+        super().__init__(f"unknown config variant {name!r}; expected one of {self.known}")
+
+
 def finish(
     config: ConfigDict, arg: str, variants: Mapping[str, Variant] | None = None
 ) -> ConfigDict:
     """Applies the variants named after the colon (`configs/tiny.py:debug`), separated by commas."""
-    known = {"debug": debug, **(variants or {})}
-    for name in filter(None, arg.split(",")):
+    shrinking = {"digits": digits, "debug": debug}
+    known = {**(variants or {}), **shrinking}
+    names = list(filter(None, arg.split(",")))
+    for name in names:
         if name not in known:
-            raise ValueError(f"unknown config variant {name!r}; expected one of {sorted(known)}")
-    # `debug` shrinks whatever the other variants made, so it comes last.
-    for name in sorted(filter(None, arg.split(",")), key=lambda name: name == "debug"):
+            raise UnknownVariantError(name, known)
+    # These two shrink whatever the other variants made, so they come last.
+    for name in [name for name in names if name not in shrinking]:
+        known[name](config)
+    for name in [name for name in shrinking if name in names]:
         known[name](config)
     return config
 
 
 def same_as_paper(config: ConfigDict) -> None:
     """The variant `script` of a row whose script and paper agree."""
+
+
+def digits(config: ConfigDict) -> None:
+    """Trains a shallow net of the same kind on scikit-learn's handwritten digits, in minutes.
+
+    Model, optimizer, loss and average keep their names; what ImageNet needs and digits do not
+    (augmentation, drop path, long schedules) is left out.
+    """
+    depths = model_info(config.model.name).stage_depths
+    config.model.stage_depths = tuple(2 if depth == max(depths) else 1 for depth in depths)
+    config.model.num_classes = None
+    config.model.drop_path_rate = 0.0
+    config.model.bn_group_size = 0
+    config.data.name = "digits"
+    config.data.image_size = 32 if len(depths) > 1 else 64  # patches of 4 or of 16 pixels
+    config.data.crop_pct = 1.0
+    config.data.workers = 0
+    config.batch_size = config.optim.lr_batch_size = 128
+    config.total_epochs = 30.0
+    config.optim.lr = 2e-3
+    config.schedule.warmup_epochs = 2.0
+    config.schedule.cooldown_epochs = 0.0
+    config.schedule.per = "step"
+    config.augment.scale = (0.6, 1.0)
+    config.augment.hflip = 0.0  # a mirrored digit is another sign
+    config.augment.rand_augment = ""
+    config.augment.color_jitter = 0.0
+    config.augment.mixup = config.augment.cutmix = 0.0
+    config.augment.mix_group_size = 0
+    config.augment.random_erasing = 0.0
+    if config.ema_decay is not None:
+        config.ema_decay = 0.98  # of 330 steps
+    config.log.every_steps = 11  # an epoch
+    config.checkpoint.every_steps = config.eval.every_steps = 55
 
 
 def debug(config: ConfigDict) -> None:

@@ -3,7 +3,7 @@
     python main.py --config=configs/convnext/large.py --workdir=/ckpt
 
 Variants: `:384` fine-tunes the result at 384×384 (reported 85.5 %), `:22k` pre-trains on
-ImageNet-22K, `:22k_384` fine-tunes from there.
+ImageNet-22K, `:22k_224` and `:22k_384` fine-tune from there (reported 86.6 % and 87.5 %).
 """
 
 from configs import default
@@ -12,7 +12,8 @@ from configs.convnext import recipe
 
 def get_config(arg=""):
     config = recipe.scratch("convnext_large", drop_path_rate=0.5)
-    variants = {"384": finetune, "22k": recipe.pretrain_22k, "22k_384": finetune_22k}
+    variants = {"384": finetune, "22k": recipe.pretrain_22k}
+    variants |= {"22k_224": finetune_22k_224, "22k_384": finetune_22k_384}
     return default.finish(config, arg, variants)
 
 
@@ -21,6 +22,11 @@ def finetune(config):
     recipe.finetune(config, drop_path_rate=0.95)
 
 
-def finetune_22k(config):
+def finetune_22k_224(config):
+    """From weights of ImageNet-22K (--config.init_from)."""
+    recipe.finetune(config, drop_path_rate=0.3, layer_decay=0.8, image_size=224)
+
+
+def finetune_22k_384(config):
     """From weights of ImageNet-22K (--config.init_from)."""
     recipe.finetune(config, drop_path_rate=0.3, layer_decay=0.8)

@@ -160,7 +160,8 @@ def create_model(config: ConfigDict, plan: Plan):
 def rows(config: ConfigDict, plan: Plan) -> list[tuple[str, str, str]]:
     """The table "what, requested, resolved" that a run prints before its first step."""
     model = create_model(config, plan)
-    macs, params = count_macs(model, config.data.image_size), count_params(model)
+    size = config.data.image_size
+    macs, params = count_macs(model, size), count_params(model, size)
     s = plan.schedule
     requested = (
         f"total_steps={config.total_steps}"

@@ -1,0 +1,43 @@
+"""Which config files there are, and their variants."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from configs.default import UnknownVariantError
+
+ROOT = Path(__file__).parent.parent
+# Parts of the others, and the two that are no published row.
+_PARTS = ("__init__", "default", "recipe", "rows")
+NOT_PUBLISHED = ("configs/digits.py", "configs/finetune.py")
+
+
+def files() -> list[str]:
+    """Returns the paths after --config, sorted: configs/atto.py, …"""
+    found = (ROOT / "configs").rglob("*.py")
+    return sorted(str(path.relative_to(ROOT)) for path in found if path.stem not in _PARTS)
+
+
+def load(file: str) -> ModuleType:
+    """Returns the module behind such a path."""
+    return importlib.import_module(file.removesuffix(".py").replace("/", "."))
+
+
+def variants(file: str) -> list[str]:
+    """Returns the names after the colon that a file knows, `debug` and `digits` among them."""
+    try:
+        load(file).get_config("?")
+    except UnknownVariantError as error:
+        return error.known
+    raise ValueError(f"{file} takes any variant; end its get_config with default.finish")
+
+
+def published() -> Iterator[tuple[str, str, str]]:
+    """Yields (file, variant, model name) of each published row; its variant may be ""."""
+    for file in files():
+        if file in NOT_PUBLISHED:
+            continue
+        for variant in ("", *variants(file)):
+            if variant not in ("debug", "digits"):
+                yield file, variant, load(file).get_config(variant).model.name

@@ -1,0 +1,100 @@
+"""Every config file with every variant has a plan; what makes a row is the published thing."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from configs import default, rows
+from inceptionnext_jax import create_model, model_info
+from inceptionnext_jax.cli import job
+from inceptionnext_jax.train import plan as plans
+from tests.runs import main_py
+
+PAIRS = [(file, arg) for file in rows.files() for arg in ("", *rows.variants(file))]
+
+
+@pytest.mark.parametrize(("file", "arg"), PAIRS)
+def test_has_a_plan(file, arg, tmp_path, capsys, monkeypatch):
+    config = rows.load(file).get_config(arg)
+    # Both only make tracing quicker. The estimate of memory traces once more.
+    config.model.scan = hasattr(create_model(config.model.name), "scan")
+    monkeypatch.setattr(plans, "_memory", lambda *_: "")
+    if config.data.name == "folder":  # whose size nobody knows before it is there
+        images = SimpleNamespace(
+            num_train=14_000_000,
+            num_eval=50_000,
+            num_classes=config.model.num_classes or 5,
+            multi_label=arg == "multilabel",
+        )
+        monkeypatch.setattr(job, "open_dataset", lambda _: images)
+    elif config.data.name == "imagenet2012":
+        config.data.dir = str(tmp_path)
+    assert job.run_job(config, None, "plan", None) == 0
+    assert "verdict: runs" in capsys.readouterr().out
+
+
+def representatives():
+    """The first published row of each kind: family, stages, loss, optimizer and head."""
+    found = {}
+    for file, arg, name in rows.published():
+        config = rows.load(file).get_config(arg)
+        head = getattr(create_model(name), "head", None)
+        family, stages = name.split("_")[0], len(model_info(name).stage_depths)
+        found.setdefault((family, stages, config.loss.name, config.optim.name, head), (file, arg))
+    return list(found.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "arg"), [*representatives(), *((file, "") for file in rows.NOT_PUBLISHED)]
+)
+def test_runs_in_its_debug_form(file, arg, tmp_path):
+    done = main_py(f"--config={file}:{arg},debug", f"--workdir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "DONE").read_text() == "2\n"
+
+
+def test_fine_tuning_and_pre_training_are_those_of_the_appendix():
+    from configs.convnext import base, xlarge
+
+    tuned, pretrained = base.get_config("384"), base.get_config("22k")
+    assert (tuned.optim.lr, tuned.optim.layer_decay, tuned.model.drop_path_rate) == (5e-5, 0.7, 0.8)
+    assert (pretrained.model.num_classes, pretrained.total_epochs) == (21_841, 90)
+    for size, crop in ((224, 0.875), (384, 1.0)):
+        from_22k = base.get_config(f"22k_{size}")
+        assert (from_22k.data.image_size, from_22k.data.crop_pct) == (size, crop)
+        assert (from_22k.optim.layer_decay, from_22k.model.drop_path_rate) == (0.8, 0.2)
+        assert xlarge.get_config(f"22k_{size}").ema_decay == 0.9999
+        assert xlarge.get_config(f"22k_{size}").model.num_classes is None
+    assert xlarge.get_config().model.num_classes == 21_841
+
+
+def test_ablations_change_the_network_alone():
+    from configs import ablations, tiny
+
+    config = ablations.get_config("band7")
+    assert config.model.name == "inceptionnext_tiny_band7"
+    config.model.name = "inceptionnext_tiny"
+    assert config == tiny.get_config() == ablations.get_config()
+
+
+@pytest.mark.parametrize("arg", ["debug", "digits"])
+def test_small_forms_of_an_isotropic_network_have_one_stage(arg):
+    from configs.convnext import small_iso
+
+    assert len(small_iso.get_config(arg).model.stage_depths) == 1
+
+
+def test_small_forms_shrink_what_other_variants_made():
+    from configs.convnext import base
+
+    for arg in ("384,digits", "digits,384"):
+        config = base.get_config(arg)
+        assert (config.data.name, config.data.image_size) == ("digits", 32)
+        assert config.optim.layer_decay == 0.7
+    assert base.get_config("debug,digits,22k").data.name == "synthetic"
+
+
+def test_unknown_variants_are_refused_with_the_known_ones():
+    with pytest.raises(default.UnknownVariantError, match=r"'384x'; expected.*'22k'.*'debug'"):
+        rows.load("configs/convnext/base.py").get_config("384x")
