@@ -8,9 +8,9 @@ from types import ModuleType
 from configs.default import UnknownVariantError
 
 ROOT = Path(__file__).parent.parent
-# Parts of the others, and the two that are no published row.
+# Names of parts of the others, and of those that are no published row.
 _PARTS = ("__init__", "default", "recipe", "rows")
-NOT_PUBLISHED = ("configs/digits.py", "configs/finetune.py")
+_NOT_PUBLISHED = ("digits", "finetune")
 
 
 def files() -> list[str]:
@@ -36,7 +36,7 @@ def variants(file: str) -> list[str]:
 def published() -> Iterator[tuple[str, str, str]]:
     """Yields (file, variant, model name) of each published row; its variant may be ""."""
     for file in files():
-        if file in NOT_PUBLISHED:
+        if Path(file).stem in _NOT_PUBLISHED:
             continue
         for variant in ("", *variants(file)):
             if variant not in ("debug", "digits"):

@@ -11,7 +11,7 @@ from inceptionnext_jax.errors import UserError, suggestion
 if TYPE_CHECKING:
     from inceptionnext_jax.models.registry import ModelInfo
 
-_HEADER = ("model", "parameters", "MACs", "pixels", "top-1", "source")
+_HEADER = ("model", "parameters", "MACs", "activations", "pixels", "top-1", "source")
 _EXAMPLES = """\
 examples:
   python -m inceptionnext_jax models
@@ -26,7 +26,8 @@ def add_parser(subparsers: Any) -> None:
         "models",
         help="list the models, their sizes and reported accuracies",
         description="Lists the models with 1,000 classes: parameters, multiply-accumulates of one "
-        "image at the model's own size, and the ImageNet-1K top-1 accuracy that others report.",
+        "image at the model's own size (convolutions and linear layers), numbers that these put "
+        "out, and the ImageNet-1K top-1 accuracy that others report.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -57,13 +58,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _row(info: "ModelInfo") -> tuple[str, ...]:
-    top1 = "" if info.top1 is None else _percent(info.top1)
-    sizes = (f"{info.params:,}", f"{info.macs:,}", str(info.input_size))
-    return (info.name, *sizes, top1, info.top1_source)
+    top1 = "" if info.top1 is None else percent(info.top1)
+    counts = (f"{info.params:,}", f"{info.macs:,}", _counts(info)["activations"])
+    return (info.name, *counts, str(info.input_size), top1, info.top1_source)
 
 
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
+def _counts(info: "ModelInfo") -> dict[str, str]:
+    """What is counted beyond `info`; nothing for a model that was registered elsewhere."""
+    from inceptionnext_jax.models.counted import COUNTED, Counted
+
+    found = COUNTED.get(info.name)
+    names = {"activations": "activations", "products": "macs_of_attention"}
+    return {names[key]: f"{getattr(found, key):,}" if found else "" for key in Counted._fields}
+
+
+def percent(fraction: float) -> str:
+    """Returns 0.823 as 82.3 % and 0.7249 as 72.49 %: with the digits that were reported."""
+    return f"{round(100 * fraction, 2)} %"
 
 
 def _details(info: "ModelInfo") -> list[tuple[str, str]]:
@@ -73,10 +84,12 @@ def _details(info: "ModelInfo") -> list[tuple[str, str]]:
         if field.name in ("params", "macs"):
             value = f"{value:,}"
         elif field.name == "top1" and value is not None:
-            value = _percent(value)
+            value = percent(value)
         elif isinstance(value, tuple):
             value = ", ".join(f"{part:g}" for part in value)
         pairs.append((field.name, "" if value is None else str(value)))
+        if field.name == "macs":
+            pairs += _counts(info).items()
     return pairs
 
 

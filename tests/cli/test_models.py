@@ -2,19 +2,25 @@ import pytest
 
 import inceptionnext_jax as inx
 from inceptionnext_jax.__main__ import main
+from inceptionnext_jax.models.counted import COUNTED
 
 
 def test_every_model_has_a_line_with_its_numbers(capsys):
     assert main(["models"]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split() == ["model", "parameters", "MACs", "pixels", "top-1", "source"]
+    assert header.split() == (
+        ["model", "parameters", "MACs", "activations", "pixels", "top-1", "source"]
+    )
     assert [line.split()[0] for line in lines] == inx.list_models()
     for line in lines:
         info = inx.model_info(line.split()[0])
-        numbers = [f"{info.params:,}", f"{info.macs:,}", str(info.input_size)]
-        assert line.split()[1:4] == numbers
+        activations = COUNTED[info.name].activations
+        numbers = [f"{n:,}" for n in (info.params, info.macs, activations)]
+        assert line.split()[1:5] == [*numbers, str(info.input_size)]
         if info.top1 is not None:
-            assert f"{100 * info.top1:.1f} %  {info.top1_source}" in line
+            before, _, after = line.partition(" %  ")
+            assert after == info.top1_source
+            assert float(before.split()[-1]) == pytest.approx(100 * info.top1, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +43,16 @@ def test_details_name_weights_and_licence(capsys):
     info = inx.model_info("inceptionnext_tiny")
     for value in (info.weights_url, info.licence, info.hub_id, f"{info.params:,}", "82.3 %"):
         assert value in out
+
+
+def test_details_have_the_counts_of_attention(capsys):
+    assert main(["models", "--details", "metanext_attn_small_iso"]) == 0
+    lines = dict(
+        line.split(None, 1) for line in capsys.readouterr().out.splitlines() if " " in line
+    )
+    assert lines["macs"] == "4,219,984,896"
+    assert lines["macs_of_attention"] == "354,041,856"
+    assert lines["activations"] == "11,873,896"
 
 
 @pytest.mark.parametrize(

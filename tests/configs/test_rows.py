@@ -1,5 +1,6 @@
 """Every config file with every variant has a plan; what makes a row is the published thing."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ from configs import default, rows
 from inceptionnext_jax import create_model, model_info
 from inceptionnext_jax.cli import job
 from inceptionnext_jax.train import plan as plans
-from tests.runs import main_py
+from tests.runs import main_py, metrics
 
 PAIRS = [(file, arg) for file in rows.files() for arg in ("", *rows.variants(file))]
 
@@ -34,24 +35,42 @@ def test_has_a_plan(file, arg, tmp_path, capsys, monkeypatch):
 
 
 def representatives():
-    """The first published row of each kind: family, stages, loss, optimizer and head."""
-    found = {}
+    """The first row of each kind (family, stages, loss, optimizer, head), and all unpublished."""
+    published = {}
     for file, arg, name in rows.published():
         config = rows.load(file).get_config(arg)
         head = getattr(create_model(name), "head", None)
         family, stages = name.split("_")[0], len(model_info(name).stage_depths)
-        found.setdefault((family, stages, config.loss.name, config.optim.name, head), (file, arg))
-    return list(found.values())
+        kind = (family, stages, config.loss.name, config.optim.name, head)
+        published.setdefault(kind, (file, arg))
+    others = set(rows.files()) - {file for file, *_ in rows.published()}
+    return [*published.values(), *((file, "") for file in sorted(others))]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("file", "arg"), [*representatives(), *((file, "") for file in rows.NOT_PUBLISHED)]
-)
+@pytest.mark.parametrize(("file", "arg"), representatives())
 def test_runs_in_its_debug_form(file, arg, tmp_path):
     done = main_py(f"--config={file}:{arg},debug", f"--workdir={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "DONE").read_text() == "2\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "config",
+    [
+        "configs/ablations.py:sequential,digits",
+        "configs/convnext/inceptionnext_small_iso.py:digits",
+        "configs/convnext/metanext_attn_small_iso.py:digits",
+    ],
+)
+def test_learns_the_digits(config, tmp_path):
+    done = main_py(f"--config={config}", f"--workdir={tmp_path}", timeout=1200)
+    assert done.returncode == 0, done.stderr
+    last = metrics(tmp_path)[-1]
+    averages = ["eval_ema/top1"] if "convnext" in config else []
+    for name in ("eval/top1", *averages):
+        assert last[name] >= 0.95, last
 
 
 def test_fine_tuning_and_pre_training_are_those_of_the_appendix():
@@ -67,6 +86,13 @@ def test_fine_tuning_and_pre_training_are_those_of_the_appendix():
         assert xlarge.get_config(f"22k_{size}").ema_decay == 0.9999
         assert xlarge.get_config(f"22k_{size}").model.num_classes is None
     assert xlarge.get_config().model.num_classes == 21_841
+
+
+def test_documented_commands_name_configs_that_exist():
+    text = (rows.ROOT / "docs" / "reproducing.md").read_text()
+    commands = re.findall(r"--config=(configs/[\w/]+\.py)(?::([\w,]+))?", text)
+    assert len(commands) > 30
+    assert set(commands) <= set(PAIRS)
 
 
 def test_ablations_change_the_network_alone():

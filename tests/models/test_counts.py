@@ -1,0 +1,90 @@
+"""Counts in the papers' conventions, the table that is kept of them, and the page made from it."""
+
+import math
+
+import jax
+import pytest
+
+import inceptionnext_jax as inx
+from benchmarks import zoo
+from inceptionnext_jax.models.counted import COUNTED
+from inceptionnext_jax.models.macs import count_activations, count_macs
+from tests.models.oracle import images, randomised, to_nchw
+
+# With norms as fvcore counts them: B comes to its printed 14.9 G, the others stay as printed or, A,
+# as far away.
+WITH_NORMS = {
+    "inceptionnext_atto": 504_921_440,
+    "inceptionnext_tiny": 4_194_591_648,
+    "inceptionnext_small": 8_364_348_960,
+    "inceptionnext_base": 14_852_627_840,
+    "inceptionnext_base_384": 43_636_454_400,
+}
+
+
+def traceable(name):
+    model = inx.create_model(name)
+    return model.clone(scan=True) if hasattr(model, "scan") else model
+
+
+@pytest.mark.parametrize("name", WITH_NORMS)
+def test_norms_count_as_fvcore_counts_them(name):
+    size = inx.model_info(name).input_size
+    assert count_macs(traceable(name), size, norms=True) == WITH_NORMS[name]
+
+
+def test_a_deployed_network_has_fewer_norms_to_count():
+    model = inx.create_model("inceptionnext_atto")
+    head = 5 * 3 * 320
+    deployed = model.clone(is_deployed=True)
+    assert count_macs(deployed, 64, norms=True) - count_macs(deployed, 64) == head
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("inceptionnext_atto", (70, 97)), ("convnext_atto", (64, 64))]
+)
+def test_activations_are_the_outputs_of_timms_layers(timm, name, size):
+    from torch import nn
+
+    oracle = randomised(timm, name, num_classes=5)
+    outputs = []
+    for module in oracle.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(lambda _m, _i, out: outputs.append(math.prod(out.shape)))
+    oracle(to_nchw(images((1, *size, 3))))
+    assert count_activations(inx.create_model(name, num_classes=5), size) == sum(outputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("convnext_atto", 3.81), ("deit_small", 11.95), ("resnet50", 11.11)]
+)
+def test_activations_are_those_that_timm_prints(name, millions):
+    """timm, results/benchmark-infer-amp-nchw-pt240-cu124-rtx3090.csv, column infer_macts."""
+    if name not in inx.list_models():
+        pytest.skip(f"there is no {name}")
+    assert round(COUNTED[name].activations / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize("name", ["inceptionnext_tiny", "metanext_attn_small_iso"])
+def test_kept_counts_are_those_of_a_trace(name):
+    assert COUNTED[name] == zoo.count(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", inx.list_models())
+def test_all_kept_counts_are_those_of_a_trace(name):
+    assert COUNTED[name] == zoo.count(name)
+    jax.clear_caches()
+
+
+def test_page_and_kept_counts_are_current():
+    again = "run `python -m benchmarks.zoo` and commit what it writes"
+    assert sorted(COUNTED) == inx.list_models(), again
+    assert zoo.DOCUMENT.read_text() == zoo.markdown(), again
+
+
+def test_page_names_every_model_once_and_its_config():
+    lines = [line for line in zoo.markdown().splitlines() if line.startswith("| `")]
+    assert sorted(line.split("`")[1] for line in lines) == inx.list_models()
+    (row,) = (line for line in lines if line.startswith("| `inceptionnext_tiny_band7`"))
+    assert row.endswith("| `configs/ablations.py:band7` |")
