@@ -38,7 +38,7 @@ def layer_rule(model_name: str) -> LayerIds:
 
 
 def by_block(paths: Sequence[str]) -> dict[str, int]:
-    """timm's groups for MetaNeXt and ConvNeXt: the stem, each block, and the head.
+    """timm's groups for MetaNeXt, ConvNeXt and the comparators: the stem, each block, the head.
 
     A stage's downsampling lies in one layer with its first block.
     """
@@ -92,4 +92,5 @@ FAMILIES: tuple[tuple[str, LayerIds], ...] = (
     (r"metanext_\w+", by_block),
     (r"convnext_\w+", convnext),
     (r"vanillanet_\w+", by_stage),
+    (r"(resnet|regnety_|poolformer_|deit_|vit_|swin_|roadmap_)\w+", by_block),
 )

@@ -1,0 +1,216 @@
+"""The comparators equal timm's: logits, statistics, conversion, deployed forms, counts."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from inceptionnext_jax import create_model, list_models, model_info
+from inceptionnext_jax.convert import from_torch, to_torch
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.deploy import deploy
+from inceptionnext_jax.models.macs import count_macs, count_params
+from tests.convert.test_torch_weights import assert_identical
+from tests.models.oracle import images, logits_of, randomise, relative_error, state, to_nchw
+
+QUICKLY = {"xla_backend_optimization_level": 0}
+
+# Ours -> timm's.
+TIMMS = {
+    "resnet50": "resnet50",
+    "resnet101": "resnet101",
+    "resnet152": "resnet152",
+    "regnety_4g": "regnety_040",
+    "regnety_8g": "regnety_080",
+    "regnety_16g": "regnety_160",
+    "poolformer_s12": "poolformer_s12",
+    "poolformer_s24": "poolformer_s24",
+    "poolformer_s36": "poolformer_s36",
+    "poolformer_m36": "poolformer_m36",
+    "poolformer_m48": "poolformer_m48",
+    "deit_small": "deit_small_patch16_224",
+    "deit_base": "deit_base_patch16_224",
+    "vit_base_384": "vit_base_patch16_384",
+    "swin_tiny": "swin_tiny_patch4_window7_224",
+    "swin_small": "swin_small_patch4_window7_224",
+    "swin_base": "swin_base_patch4_window7_224",
+}
+# One of each family: blocks a stage, and a size that the network takes as no others do.
+SHALLOW = {
+    "resnet50": ((1, 2, 1, 1), (70, 97)),
+    "regnety_4g": ((1, 2, 1, 1), (70, 97)),
+    "poolformer_s12": ((1, 2, 1, 1), (70, 97)),
+    "deit_small": ((2,), (48, 80)),
+    "swin_tiny": ((2, 2, 1, 2), (60, 92)),
+}
+
+
+def shallow(timm, name):
+    """timm's twin with 5 classes, few blocks and nothing that hides a mistake, in evaluation."""
+    import torch
+
+    torch.manual_seed(0)
+    depths = SHALLOW[name][0]
+    options = {
+        "resnet50": {"layers": depths},
+        "deit_small": {"depth": depths[0], "dynamic_img_size": True},
+        "swin_tiny": {"depths": depths, "strict_img_size": False},
+    }
+    oracle = timm.create_model(TIMMS[name], num_classes=5, **options.get(name, {}))
+    if name == "poolformer_s12":
+        for stage, depth in zip(oracle.stages, depths, strict=True):
+            stage.blocks = stage.blocks[:depth]
+    if name == "regnety_4g":
+        for stage, depth in zip((oracle.s1, oracle.s2, oracle.s3, oracle.s4), depths, strict=True):
+            for block in list(stage._modules)[depth:]:
+                delattr(stage, block)
+    with torch.no_grad():
+        for key, value in oracle.named_parameters():
+            if key.endswith(("cls_token", "pos_embed", "bias_table")):
+                value.normal_()
+    return randomise(oracle)
+
+
+def logits(model, variables, x):
+    return jax.jit(lambda v: model.apply(v, x), compiler_options=QUICKLY)(variables)
+
+
+@pytest.fixture(scope="module", params=SHALLOW)
+def pair(request, timm):
+    """(name, timm's network, our network, our variables)"""
+    name = request.param
+    depths = SHALLOW[name][0]
+    oracle = shallow(timm, name)
+    variables = from_torch(name, state(oracle), stage_depths=depths)
+    return name, oracle, create_model(name, num_classes=5, stage_depths=depths), variables
+
+
+def test_logits_equal_timm(pair):
+    name, oracle, model, variables = pair
+    x = images((2, *SHALLOW[name][1], 3))
+    assert relative_error(logits(model, variables, x), logits_of(oracle, x)) < 1e-5
+
+
+def test_vision_transformer_at_its_native_size_equals_timm(timm):
+    oracle = shallow(timm, "deit_small")
+    variables = from_torch("deit_small", state(oracle), stage_depths=(2,))
+    model = create_model("deit_small", num_classes=5, stage_depths=(2,))
+    x = images((1, 224, 224, 3))
+    assert relative_error(logits(model, variables, x), logits_of(oracle, x)) < 1e-5
+
+
+def test_features_are_maps_of_the_stages_and_classify_ends_them(pair):
+    name, oracle, model, variables = pair
+    x = images((2, 64, 96, 3))
+    maps = jax.eval_shape(lambda v: model.apply(v, x, method="features"), variables)
+    if name == "deit_small":
+        assert [m.shape for m in maps] == [(2, 4, 6, 384)]
+        with pytest.raises(UserError, match="class token"):
+            model.apply(variables, maps[0], method="classify")
+        return
+    assert [m.shape[1:3] for m in maps] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+    assert [m.shape[3] for m in maps] == list(model.stage_dims)
+
+    def both(v):
+        features = model.apply(v, x, method="features")
+        return model.apply(v, features[-1], method="classify"), model.apply(v, x)
+
+    ended, whole = jax.jit(both, compiler_options=QUICKLY)(variables)
+    np.testing.assert_array_equal(ended, whole)
+
+
+def test_deployed_equals_the_original(pair):
+    name, _, model, variables = pair
+    x = images((2, *SHALLOW[name][1], 3))
+    small, folded = deploy(model, variables)
+    if name in ("deit_small", "swin_tiny"):  # nothing to fold
+        assert (small, folded) == (model, variables)
+        return
+    assert set(folded) == {"params"}
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(folded)]
+    kept = "stem.*norm" if name == "poolformer_s12" else "norm"
+    assert not [path for path in paths if re.search(f"{kept}|scale.*gamma", path)]
+    before, after = logits(model, variables, x), logits(small, folded, x)
+    assert relative_error(after, before) < 1e-5
+
+
+def test_running_statistics_after_a_training_step_equal_torchs(timm):
+    oracle = shallow(timm, "resnet50")
+    depths = SHALLOW["resnet50"][0]
+    variables = from_torch("resnet50", state(oracle), stage_depths=depths)
+    x = images((3, 64, 64, 3)) + 2
+    expected = logits_of(oracle.train(), x)
+    model = create_model("resnet50", num_classes=5, stage_depths=depths)
+    found, new = jax.jit(
+        lambda v: model.apply(v, x, train=True, mutable=["batch_stats"]), compiler_options=QUICKLY
+    )(variables)
+    assert relative_error(found, expected) < 1e-4
+    named, after = to_torch("resnet50", {**variables, **new}, stage_depths=depths), state(oracle)
+    statistics = [key for key in after if "running_" in key]
+    assert len(statistics) == 2 * (1 + 5 * 3 + 4)
+    for key in statistics:
+        np.testing.assert_allclose(named[key], after[key], rtol=1e-4, atol=1e-4, err_msg=key)
+
+
+@pytest.mark.parametrize("name", TIMMS)
+def test_counts_are_exact(timm, name):
+    """Against timm's networks: their parameters, and their layers' products as they run."""
+    import torch
+    from torch import nn
+
+    info, macs = model_info(name), []
+
+    def count(layer, _, output):
+        outputs = layer.weight.shape[0]
+        macs.append(output.numel() * layer.weight.numel() // outputs)
+
+    with torch.device("meta"):
+        oracle = timm.create_model(TIMMS[name]).eval()
+        for layer in oracle.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.register_forward_hook(count)
+        oracle(torch.zeros(1, 3, info.input_size, info.input_size))
+    model = create_model(name)
+    assert info.params == count_params(model) == sum(p.numel() for p in oracle.parameters())
+    assert info.macs == count_macs(model, info.input_size) == sum(macs)
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [("deit_small", "4.6"), ("deit_base", "17.6"), ("vit_base_384", "55.5"), ("swin_tiny", "4.5"),
+     ("swin_small", "8.7"), ("swin_base", "15.4"), ("resnet50", "4.1"), ("regnety_4g", "4.0"),
+     ("regnety_8g", "8.0"), ("regnety_16g", "15.9")],
+)  # fmt: skip
+def test_with_attention_the_macs_round_to_the_papers_digits(name, printed):
+    info = model_info(name)
+    assert f"{count_macs(create_model(name), info.input_size, attention=True) / 1e9:.1f}" == printed
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "expected"), [("deit_small", 40, "multiples of 16"), ("swin_tiny", 62, "of 4")]
+)
+def test_sizes_that_patches_do_not_divide_are_refused(name, size, expected):
+    model = create_model(name)
+    with pytest.raises(UserError, match=expected):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+
+
+@pytest.mark.parametrize("name", ["deit_small", "poolformer_s12", "resnet50"])
+def test_each_residual_branch_drops_other_images(name):
+    """With the rate near 1 in the last block, what is left of a step differs between seeds."""
+    depths = [1] * len(model_info(name).stage_depths)
+    model = create_model(name, num_classes=3, stage_depths=depths, drop_path_rate=0.5)
+    x = images((8, 32, 32, 3))
+    variables = jax.jit(model.init, compiler_options=QUICKLY)(jax.random.key(0), x)
+
+
+def test_state_dicts_go_there_and_back_and_load_strictly(pair):
+    import torch
+
+    name, oracle, _, variables = pair
+    before = state(oracle)
+    state_dict = to_torch(name, variables, stage_depths=SHALLOW[name][0])
+    oracle.load_state_dict({k: torch.from_numpy(v) for k, v in state_dict.items()}, strict=True)
+    assert_identical(state(oracle), before)
