@@ -156,10 +156,22 @@ def _register(name: str, depths: tuple[int, ...], dim: int, **info: Any) -> None
 
 _TABLE = "reported by the paper of InceptionNeXt"
 _register(
-    "swin_tiny", (2, 2, 6, 2), 96, params=28_288_354, macs=4_350_425_088, top1=0.813, top1_source=_TABLE
+    "swin_tiny",
+    (2, 2, 6, 2),
+    96,
+    params=28_288_354,
+    macs=4_350_425_088,
+    top1=0.813,
+    top1_source=_TABLE,
 )
 _register(
-    "swin_small", (2, 2, 18, 2), 96, params=49_606_258, macs=8_512_223_232, top1=0.830, top1_source=_TABLE
+    "swin_small",
+    (2, 2, 18, 2),
+    96,
+    params=49_606_258,
+    macs=8_512_223_232,
+    top1=0.830,
+    top1_source=_TABLE,
 )
 _register(
     "swin_base",

@@ -109,9 +109,7 @@ class ClassTokenHead(PlainHead):
         return super().__call__(x[:, :1], noise)
 
 
-def _register(
-    name: str, dim: int, grid: int, params: int, macs: int, **info: Any
-) -> None:
+def _register(name: str, dim: int, grid: int, params: int, macs: int, **info: Any) -> None:
     about = ModelInfo(
         name=name,
         input_size=_PATCH * grid,
