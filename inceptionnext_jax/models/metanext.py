@@ -369,7 +369,7 @@ def drop_path_rates(rate: float, stage_depths: Sequence[int]) -> np.ndarray:
 
 
 def check_images(x: jax.Array, smallest: int) -> None:
-    """Raises UserError unless x is [B, H, W, 3] floats with sides of at least `smallest`."""
+    """Raises UserError unless x is [B, H, W, 3] floats of at least `smallest` pixels a side."""
     if x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating):
         raise UserError(
             f"images are {x.dtype} {tuple(x.shape)}, expected normalised floats [B, H, W, 3]"

@@ -63,6 +63,8 @@ class PoolFormer(Network):
         Pooling is linear and takes a constant to 0, so that its branch's scale can precede it, in
         the norm's.
         """
+        if not self.layer_scale_init:
+            return self, dict(variables)
         params = dict(variables["params"])
         for stage, blocks in params.items():
             if stage.startswith("stages_"):

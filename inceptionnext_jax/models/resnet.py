@@ -15,6 +15,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jax.typing import DTypeLike
 
+from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.drop import DropNoise, drop_path
 from inceptionnext_jax.models.folding import fold_after, norm_affine
 from inceptionnext_jax.models.heads import PlainHead
@@ -35,20 +36,27 @@ class ResNet(Network):
       stem_factory: Makes the stem from `conv`.
       block_factory: Makes a block from `dim`, `stride` and `conv`.
       first_stride: Of the first stage; that of the others is 2.
+      norm: A name in `NORMS`.
       bn_group_size: Images that share training statistics; 0 is the whole batch.
-      folded: Whether BatchNorms are folded into the convolutions before them (`deployed`).
+      is_deployed: Whether BatchNorms are folded into the convolutions before them, as after
+        `deployed`; such a network cannot be trained.
     """
 
     stage_dims: Sequence[int]
     stem_factory: Factory
     block_factory: Factory
     first_stride: int = 1
+    norm: str = "batch"
     bn_group_size: int = 0
-    folded: bool = False
+    is_deployed: bool = False
 
     def setup(self) -> None:
         conv = functools.partial(
-            ConvNorm, bn_group_size=self.bn_group_size, folded=self.folded, dtype=self.dtype
+            ConvNorm,
+            norm=self.norm,
+            bn_group_size=self.bn_group_size,
+            folded=self.is_deployed,
+            dtype=self.dtype,
         )
         self.stem = self.stem_factory(conv=conv)
         strides = (self.first_stride, 2, 2, 2)
@@ -76,9 +84,23 @@ class ResNet(Network):
 
     @nn.nowrap
     def deployed(self, variables: Mapping[str, Any]) -> tuple["ResNet", dict[str, Any]]:
-        """Returns the network without BatchNorms and its variables: exact in inference."""
+        """Returns the network without BatchNorms and its variables: exact in inference.
+
+        Args:
+          variables: "params" and, with BatchNorm, "batch_stats".
+
+        Raises:
+          UserError: The running statistics are missing.
+        """
+        if self.is_deployed:
+            return self, dict(variables)
+        if self.norm == "batch" and "batch_stats" not in variables:
+            raise UserError(
+                f"variables hold {', '.join(variables) or 'nothing'}, but the running statistics "
+                'of BatchNorm are needed too; give {"params": …, "batch_stats": …}'
+            )
         params = _folded(variables["params"], variables.get("batch_stats", {}))
-        return self.clone(folded=True), {"params": params}
+        return self.clone(is_deployed=True), {"params": params}
 
 
 class ConvNorm(nn.Module):
@@ -114,6 +136,11 @@ class ConvNorm(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Maps x: [B, H, W, C] to [B, ⌈H / stride⌉, ⌈W / stride⌉, features]."""
         folds = self.folded and self.norm == "batch"
+        if folds and train:
+            raise UserError(
+                "a deployed network has no norms left to train; train the network it was made "
+                "from and deploy the result"
+            )
         fan_out = self.size**2 * self.features / self.groups
         x = strided_conv(
             self.features,

@@ -9,6 +9,7 @@ import pytest
 
 from inceptionnext_jax import create_model, list_models, model_info
 from inceptionnext_jax.convert import from_torch, to_torch
+from inceptionnext_jax.convert.tables import family
 from inceptionnext_jax.models.deploy import deploy
 from inceptionnext_jax.models.macs import count_macs, count_params
 from tests.convert.test_torch_weights import assert_identical
@@ -36,9 +37,11 @@ def test_macs_follow_the_published_curve(step):
     assert f"{info.macs / 1e9:.2f}" == NOT_RECONCILED.get(step, PRINTED[step])
 
 
-def test_the_ends_are_resnet50_and_convnext_tiny_without_layer_scale():
+def test_the_ends_are_resnet50_and_convnext_tiny():
     assert create_model(NAMES[0]) == create_model(NAMES[1]) == create_model("resnet50")
-    assert create_model(NAMES[13]) == create_model("convnext_tiny", layer_scale_init=0.0)
+    assert create_model(NAMES[13]) == create_model("convnext_tiny")
+    for name, same in ((NAMES[0], "resnet50"), (NAMES[13], "convnext_tiny")):
+        assert family(name).namings == family(same).namings
     depths = {"stage_depths": (3, 3, 9, 3)}
     assert create_model(NAMES[2]) == create_model("resnet50", **depths)
 
