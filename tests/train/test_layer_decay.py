@@ -22,7 +22,6 @@ TIMMS = {
     "convnext_tiny": "convnext_tiny",
     "resnet50": "resnet50",
     "regnety_4g": "regnety_040",
-    "poolformer_s12": "poolformer_s12",
     "deit_small": "deit_small_patch16_224",
     "swin_tiny": "swin_tiny_patch4_window7_224",
 }
