@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
@@ -208,7 +209,7 @@ class Pool(nn.Module):
         pad = (d * (k - 1) // 2,) * 2
         return lax.reduce_window(
             x,
-            jnp.zeros((), x.dtype),
+            np.zeros((), x.dtype),  # a traced one would have no gradient
             lax.add,
             window_dimensions=(1, k, k, 1),
             window_strides=(1, 1, 1, 1),

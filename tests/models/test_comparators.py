@@ -282,6 +282,25 @@ def test_masks_do_not_depend_on_how_the_batch_is_cut_up():
     assert relative_error(whole, train(x, jnp.arange(6) + 6)) > 0.01
 
 
+def test_gradients_reach_every_parameter(pair):
+    name, _, model, variables = pair
+    model, x = model.clone(drop_path_rate=0.1, dropout_rate=0.1), images((2, 64, 64, 3))
+
+    def loss(params):
+        logits, _ = model.apply(
+            {**variables, "params": params},
+            x,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        )
+        return jnp.square(logits).mean()
+
+    gradients = jax.jit(jax.grad(loss), compiler_options=QUICKLY)(variables["params"])
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
+        assert 0 < np.abs(leaf).max() < np.inf, jax.tree_util.keystr(path)
+
+
 def test_recomputed_blocks_have_the_same_gradients():
     options = {"num_classes": 5, "stage_depths": (2,), "drop_path_rate": 0.5, "dropout_rate": 0.3}
     model, x = create_model("deit_small", **options), images((4, 32, 32, 3))
