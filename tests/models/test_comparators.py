@@ -298,7 +298,10 @@ def test_gradients_reach_every_parameter(pair):
 
     gradients = jax.jit(jax.grad(loss), compiler_options=QUICKLY)(variables["params"])
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
-        assert 0 < np.abs(leaf).max() < np.inf, jax.tree_util.keystr(path)
+        place = jax.tree_util.keystr(path)
+        if name == "poolformer_s12" and "['norm1']['bias']" in place:
+            continue  # pooling takes constants away
+        assert 0 < np.abs(leaf).max() < np.inf, place
 
 
 def test_recomputed_blocks_have_the_same_gradients():
