@@ -218,7 +218,7 @@ def test_macs_round_to_the_papers_digits(name):
 def test_preprocessing_and_licence_are_those_of_the_weights(timm, name):
     info = model_info(name)
     theirs = timm.get_pretrained_cfg(info.hub_id.removeprefix("timm/"))
-    assert (theirs.hf_hub_id, theirs.input_size[1:]) == ("timm/", (info.input_size,) * 2)
+    assert (theirs.hf_hub_id, theirs.input_size) == (info.hub_id, (3, *[info.input_size] * 2))
     assert (theirs.crop_pct, theirs.interpolation) == (info.crop_pct, info.interpolation)
     assert (theirs.mean, theirs.std, theirs.license) == (info.mean, info.std, info.licence)
 
