@@ -282,24 +282,32 @@ def test_masks_do_not_depend_on_how_the_batch_is_cut_up():
     assert relative_error(whole, train(x, jnp.arange(6) + 6)) > 0.01
 
 
-def test_gradients_reach_every_parameter(pair):
-    name, _, model, variables = pair
+def training_loss(pair):
+    _, _, model, variables = pair
     model, x = model.clone(drop_path_rate=0.1, dropout_rate=0.1), images((2, 64, 64, 3))
 
     def loss(params):
-        logits, _ = model.apply(
-            {**variables, "params": params},
-            x,
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": jax.random.key(0)},
-        )
+        both = {**variables, "params": params}
+        rngs = {"dropout": jax.random.key(0)}
+        logits, _ = model.apply(both, x, train=True, mutable=["batch_stats"], rngs=rngs)
         return jnp.square(logits).mean()
 
-    gradients = jax.jit(jax.grad(loss), compiler_options=QUICKLY)(variables["params"])
+    return loss, variables["params"]
+
+
+def test_networks_can_be_differentiated_in_training(pair):
+    loss, params = training_loss(pair)
+    found = jax.eval_shape(jax.grad(loss), params)
+    assert jax.tree.structure(found) == jax.tree.structure(params)
+
+
+@pytest.mark.slow
+def test_gradients_reach_every_parameter(pair):
+    loss, params = training_loss(pair)
+    gradients = jax.jit(jax.grad(loss), compiler_options=QUICKLY)(params)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         place = jax.tree_util.keystr(path)
-        if name == "poolformer_s12" and "['norm1']['bias']" in place:
+        if pair[0] == "poolformer_s12" and "['norm1']['bias']" in place:
             continue  # pooling takes constants away
         assert 0 < np.abs(leaf).max() < np.inf, place
 
@@ -321,6 +329,7 @@ def test_recomputed_blocks_have_the_same_gradients():
         assert np.abs(a).max() > 0
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_near_and_gives_float32(pair):
     name, _, model, variables = pair
     x = images((2, *SHALLOW[name][1], 3))
