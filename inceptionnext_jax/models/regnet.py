@@ -6,6 +6,7 @@ are those that the paper's rule gives, written out.
 """
 
 import functools
+from typing import Any
 
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 from inceptionnext_jax.models.resnet import Bottleneck, ResNet, Stem
@@ -33,7 +34,7 @@ def _register(
         licence="mit",
     )
     block = functools.partial(Bottleneck, ratio=1, group_width=group_width, se_ratio=0.25)
-    settings = {
+    settings: dict[str, Any] = {
         "stage_dims": dims,
         "stem_factory": functools.partial(Stem, 32, 3, False),
         "block_factory": block,
