@@ -61,16 +61,16 @@ def strided_conv(
 
 
 class LayerScale(nn.Module):
-    """Multiplies channels by learned numbers, `gamma` [C], whose first value is `init`."""
+    """Multiplies channels by learned numbers, `gamma` [C], whose first value is `first`."""
 
-    init: float
+    first: float
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Scales x: [..., C]."""
-        first = nn.initializers.constant(self.init)
-        gamma = self.param("gamma", first, (x.shape[-1],), param_dtype(self.dtype))
+        constant = nn.initializers.constant(self.first)
+        gamma = self.param("gamma", constant, (x.shape[-1],), param_dtype(self.dtype))
         return x * gamma.astype(self.dtype)
 
 

@@ -122,7 +122,7 @@ def _register(
         hub_id=f"timm/{name}.sail_in1k",
         licence="apache-2.0",
     )
-    settings = {"stage_dims": dims, "layer_scale_init": layer_scale_init}
+    settings: dict[str, Any] = {"stage_dims": dims, "layer_scale_init": layer_scale_init}
     register_model(info, functools.partial(PoolFormer, **settings))
 
 
