@@ -32,12 +32,12 @@ class Rule(NamedTuple):
 
     Attributes:
       ours: Pattern of the module's path in our tree, parts joined by "/".
-      theirs: Its PyTorch name as a template for the match.
+      theirs: Its PyTorch name as a template for the match, or a function of the match.
       leaves: Its arrays by our names.
     """
 
     ours: str
-    theirs: str
+    theirs: str | Callable[[re.Match[str]], str]
     leaves: dict[str, Leaf]
 
 
@@ -134,6 +134,81 @@ CONVNEXT_ISOTROPIC = (
     *_convnext_blocks(r"stages_0/blocks_(\d+)", r"blocks.\1"),
 )
 
+
+def _numbered(ours: str, template: str, leaves: dict[str, Leaf]) -> Rule:
+    """A rule for a module within each block whose stages, and perhaps blocks, count from 1."""
+
+    def theirs(match: re.Match[str]) -> str:
+        stage, block, *rest = match.groups()
+        return template.format(*rest, stage=int(stage) + 1, block=int(block), next=int(block) + 1)
+
+    return Rule(rf"stages_(\d+)/blocks_(\d+)/{ours}", theirs, leaves)
+
+
+def _resnet(*stem: Rule) -> tuple[Rule, ...]:
+    """timm's and torchvision's names, with a stem of one's own."""
+    place = "layer{stage}.{block}"
+    return (
+        *stem,
+        _numbered(r"conv(\d)/conv", place + ".conv{}", CONV),
+        _numbered(r"conv(\d)/norm", place + ".bn{}", BATCH_NORM),
+        _numbered(r"downsample/conv", place + ".downsample.0", CONV),
+        _numbered(r"downsample/norm", place + ".downsample.1", BATCH_NORM),
+        Rule(r"head/fc", r"fc", LINEAR),
+    )
+
+
+RESNET = _resnet(
+    Rule(r"stem/conv/conv", r"conv1", CONV), Rule(r"stem/conv/norm", r"bn1", BATCH_NORM)
+)
+# In the code of the paper's submission the stem is a module of its own.
+ROADMAP = _resnet(Rule(r"stem/conv", r"stem", CONV))
+REGNET = (
+    Rule(r"stem/conv/conv", r"stem.conv", CONV),
+    Rule(r"stem/conv/norm", r"stem.bn", BATCH_NORM),
+    _numbered(r"(conv\d|downsample)/conv", "s{stage}.b{next}.{}.conv", CONV),
+    _numbered(r"(conv\d|downsample)/norm", "s{stage}.b{next}.{}.bn", BATCH_NORM),
+    _numbered(r"se/(fc\d)", "s{stage}.b{next}.se.{}", POINTWISE),
+    Rule(r"head/fc", r"head.fc", LINEAR),
+)
+POOLFORMER = (
+    Rule(r"stem/conv", r"stem.conv", CONV),
+    Rule(r"stages_(\d+)/downsample/conv", r"stages.\1.downsample.conv", CONV),
+    _block(r"/(norm\d)", r".\3", LAYER_NORM),
+    _block(r"/mlp/(fc\d)", r".mlp.\3", POINTWISE),
+    _block(r"/(layer_scale\d)", r".\3", {"gamma": Leaf("scale")}),
+    Rule(r"head/norm", r"head.norm", LAYER_NORM),
+    Rule(r"head/fc", r"head.fc", LINEAR),
+)
+
+
+def _transformer(place: str) -> tuple[Rule, ...]:
+    """timm's names within the blocks of Transformers, whose path is `place`."""
+    block = r"stages_(\d+)/blocks_(\d+)"
+    tables = {"relative_position_bias_table": Leaf("relative_position_bias_table")}
+    return (
+        Rule(rf"{block}/(norm\d)", rf"{place}.\3", LAYER_NORM),
+        Rule(rf"{block}/attn", rf"{place}.attn", tables),
+        Rule(rf"{block}/attn/(qkv|proj)", rf"{place}.attn.\3", LINEAR),
+        Rule(rf"{block}/mlp/(fc\d)", rf"{place}.mlp.\3", LINEAR),
+        Rule(r"stem/conv", r"patch_embed.proj", CONV),
+        Rule(r"head/norm", r"norm", LAYER_NORM),
+    )
+
+
+VIT = (
+    *_transformer(r"blocks.\2"),
+    Rule(r"stem", r"", {name: Leaf(name) for name in ("cls_token", "pos_embed")}),
+    Rule(r"head/fc", r"head", LINEAR),
+)
+SWIN = (
+    *_transformer(r"layers.\1.blocks.\2"),
+    Rule(r"stem/norm", r"patch_embed.norm", LAYER_NORM),
+    Rule(r"stages_(\d+)/downsample/norm", r"layers.\1.downsample.norm", LAYER_NORM),
+    Rule(r"stages_(\d+)/downsample/(reduction)", r"layers.\1.downsample.\2", LINEAR),
+    Rule(r"head/fc", r"head.fc", LINEAR),
+)
+
 MLP_HEAD = ("params", "head", "fc2", "bias")
 LINEAR_HEAD = ("params", "head", "fc", "bias")
 
@@ -158,7 +233,17 @@ FAMILIES = (
     Family(r"convnext_\w+_par\w+", (CONVNEXT_PARTIAL,), LINEAR_HEAD),
     Family(r"inceptionnext_\w+", (INCEPTIONNEXT,), MLP_HEAD),
     Family(r"convnext_atto", (CONVNEXT_CONV_MLP, CONVNEXT, CONVNEXT_AUTHORS), LINEAR_HEAD),
-    Family(r"convnext_\w+", (CONVNEXT, CONVNEXT_AUTHORS, CONVNEXT_CONV_MLP), LINEAR_HEAD),
+    Family(
+        r"convnext_\w+|roadmap_13_convnext_tiny",
+        (CONVNEXT, CONVNEXT_AUTHORS, CONVNEXT_CONV_MLP),
+        LINEAR_HEAD,
+    ),
+    Family(r"resnet\d+|roadmap_0[012]_\w+", (RESNET,), LINEAR_HEAD),
+    Family(r"roadmap_\w+", (ROADMAP,), LINEAR_HEAD),
+    Family(r"regnety_\w+", (REGNET,), LINEAR_HEAD),
+    Family(r"poolformer_\w+", (POOLFORMER,), LINEAR_HEAD),
+    Family(r"(deit|vit)_\w+", (VIT,), LINEAR_HEAD),
+    Family(r"swin_\w+", (SWIN,), LINEAR_HEAD),
 )
 
 
@@ -185,5 +270,7 @@ def locate(table: tuple[Rule, ...], path: tuple[str, ...]) -> tuple[str, Leaf]:
         match = re.fullmatch(rule.ours, module)
         if match and name in rule.leaves:
             leaf = rule.leaves[name]
-            return f"{match.expand(rule.theirs)}.{leaf.name}", leaf
+            theirs = rule.theirs
+            theirs = match.expand(theirs) if isinstance(theirs, str) else theirs(match)
+            return f"{theirs}.{leaf.name}".removeprefix("."), leaf
     raise UserError(f"no rule converts {module}/{name}; add one to convert/tables.py")

@@ -20,6 +20,8 @@ from inceptionnext_jax.models.stacking import unstack_blocks
 
 # What PyTorch's BatchNorm keeps besides its statistics; momentum makes it meaningless here.
 _COUNTER = "num_batches_tracked"
+# What follows from a network's sizes: counted, and in older files of Swin the pairs of positions.
+_DERIVED = (_COUNTER, "relative_position_index", "attn_mask")
 
 Path = tuple[str, ...]
 
@@ -57,8 +59,8 @@ def from_torch(
         used.add(key)
         if problems.check(key, arrays.get(key), _torch_shape(leaf, expected)):
             leaves[path] = np.array(leaf.from_torch(arrays[key]), np.float32, order="C")
-    counters = {key for key in arrays if key.endswith(f".{_COUNTER}")}
-    problems.unexpected += [key for key in arrays if key not in used | counters]
+    derived = {key for key in arrays if key.rpartition(".")[2] in _DERIVED}
+    problems.unexpected += [key for key in arrays if key not in used | derived]
     problems.report(f"the state dict does not fit {name} with {num_classes} classes")
     return traverse_util.unflatten_dict(leaves)
 

@@ -4,6 +4,12 @@ from inceptionnext_jax.models import ablations as _ablations  # noqa: F401
 from inceptionnext_jax.models import convnext as _convnext  # noqa: F401
 from inceptionnext_jax.models import inceptionnext as _inceptionnext  # noqa: F401
 from inceptionnext_jax.models import isotropic as _isotropic  # noqa: F401
+from inceptionnext_jax.models import poolformer as _poolformer  # noqa: F401
+from inceptionnext_jax.models import regnet as _regnet  # noqa: F401
+from inceptionnext_jax.models import resnet as _resnet  # noqa: F401
+from inceptionnext_jax.models import roadmap as _roadmap  # noqa: F401
+from inceptionnext_jax.models import swin as _swin  # noqa: F401
+from inceptionnext_jax.models import vit as _vit  # noqa: F401
 from inceptionnext_jax.models.deploy import deploy
 from inceptionnext_jax.models.registry import (
     ModelInfo,

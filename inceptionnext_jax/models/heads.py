@@ -1,5 +1,7 @@
 """Classifiers on the mean of the last map, by name."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -56,6 +58,32 @@ class LinearHead(nn.Module):
         """Maps x: [B, h, w, dim] to logits [B, num_classes]."""
         wide = param_dtype(self.dtype)
         x = LayerNorm(dtype=wide, name="norm")(x.astype(wide).mean((1, 2)))
+        if noise is not None and self.dropout_rate > 0:
+            x = dropout(x, noise, self.place, self.dropout_rate)
+        return dense(self.num_classes, wide, "fc", self.init_scale)(x)
+
+
+class PlainHead(nn.Module):
+    """Mean over the map, dropout, linear layer; perhaps a norm of each position first (Swin).
+
+    Attributes as in `MlpHead`; `norm`, if it is not None, makes a norm from `dtype` and `name`.
+    """
+
+    num_classes: int
+    dropout_rate: float = 0.0
+    place: int = 0
+    init_scale: float = 1.0
+    norm: Callable[..., nn.Module] | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, noise: DropNoise | None = None) -> jax.Array:
+        """Maps x: [B, h, w, dim] to logits [B, num_classes]."""
+        wide = param_dtype(self.dtype)
+        x = x.astype(wide)
+        if self.norm is not None:
+            x = self.norm(dtype=wide, name="norm")(x)
+        x = x.mean((1, 2))
         if noise is not None and self.dropout_rate > 0:
             x = dropout(x, noise, self.place, self.dropout_rate)
         return dense(self.num_classes, wide, "fc", self.init_scale)(x)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
@@ -13,11 +14,16 @@ def param_dtype(dtype: DTypeLike) -> jnp.dtype:
 
 
 def dense(
-    features: int, dtype: DTypeLike, name: str | None = None, init_scale: float = 1.0
+    features: int,
+    dtype: DTypeLike,
+    name: str | None = None,
+    init_scale: float = 1.0,
+    use_bias: bool = True,
 ) -> nn.Dense:
     """A linear layer; its first weights are normal(0.02 × init_scale), its biases 0."""
     return nn.Dense(
         features,
+        use_bias=use_bias,
         dtype=dtype,
         param_dtype=param_dtype(dtype),
         kernel_init=nn.initializers.normal(0.02 * init_scale),
@@ -37,13 +43,43 @@ def dilated_conv(
     return _conv(features, size, dtype, name, kernel_dilation=dilation, padding="SAME")
 
 
+def strided_conv(
+    features: int,
+    size: int,
+    stride: int,
+    dtype: DTypeLike,
+    name: str | None = None,
+    padding: int | None = None,
+    **options: Any,
+) -> nn.Conv:
+    """A convolution with PyTorch's padding: the same on all sides, (size - 1) // 2 if not given.
+
+    `options` are those of `nn.Conv`.
+    """
+    pad = (size - 1) // 2 if padding is None else padding
+    return _conv(features, size, dtype, name, strides=stride, padding=pad, **options)
+
+
+class LayerScale(nn.Module):
+    """Multiplies channels by learned numbers, `gamma` [C], whose first value is `first`."""
+
+    first: float
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Scales x: [..., C]."""
+        constant = nn.initializers.constant(self.first)
+        gamma = self.param("gamma", constant, (x.shape[-1],), param_dtype(self.dtype))
+        return x * gamma.astype(self.dtype)
+
+
 def _conv(features: int, size: int, dtype: DTypeLike, name: str | None, **options: Any) -> nn.Conv:
     return nn.Conv(
         features,
         (size, size),
         dtype=dtype,
         param_dtype=param_dtype(dtype),
-        kernel_init=nn.initializers.normal(0.02),
+        **{"kernel_init": nn.initializers.normal(0.02), **options},
         name=name,
-        **options,
     )

@@ -25,12 +25,14 @@ class BatchNorm(nn.Module):
       group_size: Images per group; 0 means the whole batch, and so does more than the batch.
       momentum: Weight of the old running value.
       epsilon: Added to the variance.
+      scale_init: First value of `scale`; 0 makes a residual block begin as the identity.
       dtype: Of the result.
     """
 
     group_size: int = 0
     momentum: float = 0.9
     epsilon: float = 1e-5
+    scale_init: float = 1.0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -42,7 +44,8 @@ class BatchNorm(nn.Module):
         """
         N, H, W, C = x.shape
         wide = jnp.promote_types(jnp.float32, self.dtype)
-        scale = self.param("scale", nn.initializers.ones, (C,), wide)
+        first = nn.initializers.constant(self.scale_init)
+        scale = self.param("scale", first, (C,), wide)
         bias = self.param("bias", nn.initializers.zeros, (C,), wide)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (C,), wide)
         running_var = self.variable("batch_stats", "var", jnp.ones, (C,), wide)
@@ -79,11 +82,13 @@ class LayerNorm(nn.Module):
     Attributes:
       epsilon: Added to the variance; ConvNeXt's value, not PyTorch's default.
       affine: Whether there are `scale` and `bias`.
+      axes: Over which mean and variance are taken.
       dtype: Of the result.
     """
 
     epsilon: float = 1e-6
     affine: bool = True
+    axes: tuple[int, ...] = (-1,)
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -92,8 +97,8 @@ class LayerNorm(nn.Module):
         C = x.shape[-1]
         wide = jnp.promote_types(jnp.float32, self.dtype)
         x = x.astype(wide)
-        centred = x - x.mean(-1, keepdims=True)
-        var = jnp.square(centred).mean(-1, keepdims=True)
+        centred = x - x.mean(self.axes, keepdims=True)
+        var = jnp.square(centred).mean(self.axes, keepdims=True)
         x = centred * lax.rsqrt(var + self.epsilon)
         if self.affine:
             scale = self.param("scale", nn.initializers.ones, (C,), wide)

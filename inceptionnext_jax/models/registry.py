@@ -79,6 +79,8 @@ OPTIONS: Mapping[str, Any] = {
     "layer_scale_init": None,
     "dtype": jnp.float32,
 }
+# How layers compute that not every network has: nothing to set where there are none.
+HARMLESS = ("bn_group_size", "depthwise_impl")
 OUTPUT_STRIDES = (8, 16, 32)
 DTYPES = ("float32", "bfloat16", "float64")
 
@@ -122,7 +124,7 @@ def create_model(name: str, **options: Any) -> nn.Module:
     given = {option: value for option, value in checked.items() if value is not None}
     parameters = inspect.signature(factory).parameters
     for option in given.keys() - parameters.keys():
-        if given.pop(option) != OPTIONS[option]:
+        if given.pop(option) != OPTIONS[option] and option not in HARMLESS:
             raise UserError(f"model {name} has no option {option}; leave it out")
     return factory(**given)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
@@ -155,12 +156,31 @@ class Attention(nn.Module):
                 f"{C} channels do not divide into attention heads of {self.head_dim}; "
                 f"use a multiple of {self.head_dim}"
             )
-        x = dense(3 * C, self.dtype, "qkv")(x.reshape(B, H * W, C))
-        query, key, value = jnp.moveaxis(x.reshape(B, H * W, 3, -1, self.head_dim), 2, 0)
-        scores = jnp.einsum("bqhd,bkhd->bhqk", query * self.head_dim**-0.5, key)
-        weights = nn.softmax(scores.astype(param_dtype(self.dtype))).astype(self.dtype)
-        x = jnp.einsum("bhqk,bkhd->bqhd", weights, value).reshape(B, H, W, C)
-        return dense(C, self.dtype, "proj")(x)
+        x = self_attention(x.reshape(B, H * W, C), self.head_dim, self.dtype)
+        return x.reshape(B, H, W, C)
+
+
+def self_attention(
+    x: jax.Array, head_dim: int, dtype: DTypeLike, bias: jax.Array | None = None
+) -> jax.Array:
+    """Multi-head self-attention of x: [..., N, C]; makes `qkv` and `proj` in a compact method.
+
+    Args:
+      x: Tokens; each of the N sees all of them.
+      head_dim: Channels of a head.
+      dtype: Of the products; the softmax is at least float32.
+      bias: [..., heads, N, N], added to the scores of queries (last but one axis) and keys.
+    """
+    *outer, N, C = x.shape
+    wide = param_dtype(dtype)
+    x = dense(3 * C, dtype, "qkv")(x).reshape(*outer, N, 3, -1, head_dim)
+    query, key, value = jnp.moveaxis(x, -3, 0)
+    scores = jnp.einsum("...qhd,...khd->...hqk", query * head_dim**-0.5, key).astype(wide)
+    if bias is not None:
+        scores = scores + bias.astype(wide)
+    weights = nn.softmax(scores).astype(dtype)
+    x = jnp.einsum("...hqk,...khd->...qhd", weights, value).reshape(*outer, N, C)
+    return dense(C, dtype, "proj")(x)
 
 
 class Pool(nn.Module):
@@ -189,7 +209,7 @@ class Pool(nn.Module):
         pad = (d * (k - 1) // 2,) * 2
         return lax.reduce_window(
             x,
-            jnp.zeros((), x.dtype),
+            np.zeros((), x.dtype),  # a traced one would have no gradient
             lax.add,
             window_dimensions=(1, k, k, 1),
             window_strides=(1, 1, 1, 1),

@@ -38,7 +38,7 @@ def layer_rule(model_name: str) -> LayerIds:
 
 
 def by_block(paths: Sequence[str]) -> dict[str, int]:
-    """timm's groups for MetaNeXt and ConvNeXt: the stem, each block, and the head.
+    """timm's groups for MetaNeXt, ConvNeXt and other ConvNets: the stem, each block, the head.
 
     A stage's downsampling lies in one layer with its first block.
     """
@@ -55,6 +55,11 @@ def by_block(paths: Sequence[str]) -> dict[str, int]:
     groups = {path: group(path) for path in paths}
     ids = {group: index for index, group in enumerate(sorted(set(groups.values())))}
     return {path: ids[groups[path]] for path in paths}
+
+
+def with_last_block(paths: Sequence[str]) -> dict[str, int]:
+    """timm's groups for Transformers: as `by_block`, but the last norm lies with the last block."""
+    return {path: i - path.startswith("head/norm/") for path, i in by_block(paths).items()}
 
 
 def convnext(paths: Sequence[str]) -> dict[str, int]:
@@ -92,4 +97,6 @@ FAMILIES: tuple[tuple[str, LayerIds], ...] = (
     (r"metanext_\w+", by_block),
     (r"convnext_\w+", convnext),
     (r"vanillanet_\w+", by_stage),
+    (r"(resnet|regnety_|poolformer_|roadmap_)\w+", by_block),
+    (r"(deit|vit|swin)_\w+", with_last_block),
 )

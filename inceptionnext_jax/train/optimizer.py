@@ -20,10 +20,12 @@ from inceptionnext_jax.train.lamb import clip_to_unit_norm, scale_by_trust_ratio
 from inceptionnext_jax.train.layer_decay import layer_factors
 
 # Which parameters decay: matrices and convolution kernels; never biases, norms, layer scale
-# (timm's parameter groups: no decay for ndim <= 1 or names ending in `.bias`).
+# (timm's parameter groups: no decay for ndim <= 1 or names ending in `.bias`), nor what attention
+# knows of positions (the networks' own `no_weight_decay` there).
 DECAY_RULES = (
     (r"(.*/)?kernel", True),
     (r"(.*/)?(bias|scale|gamma)", False),
+    (r"(.*/)?(cls_token|pos_embed|relative_position_bias_table)", False),
 )
 
 

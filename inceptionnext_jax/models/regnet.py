@@ -1,0 +1,75 @@
+"""RegNetY-4GF, -8GF and -16GF (CVPR 2020), as in timm: ResNet's frame, other numbers.
+
+Bottlenecks do not narrow, their 3×3 convolutions are grouped and followed by squeeze and
+excitation; every stage begins with a stride, after a stem of one 3×3 convolution. Widths and depths
+are those that the paper's rule gives, written out.
+"""
+
+import functools
+from typing import Any
+
+from inceptionnext_jax.models.registry import ModelInfo, register_model
+from inceptionnext_jax.models.resnet import Bottleneck, ResNet, Stem
+
+
+def _register(
+    name: str,
+    depths: tuple[int, ...],
+    dims: tuple[int, ...],
+    group_width: int,
+    params: int,
+    macs: int,
+    top1: float,
+    hub: str,
+) -> None:
+    info = ModelInfo(
+        name=name,
+        input_size=224,
+        stage_depths=depths,
+        params=params,
+        macs=macs,
+        top1=top1,
+        top1_source="reported by the paper of InceptionNeXt (RSB)",
+        hub_id=f"timm/regnety_{hub}.pycls_in1k",
+        licence="mit",
+    )
+    block = functools.partial(Bottleneck, ratio=1, group_width=group_width, se_ratio=0.25)
+    settings: dict[str, Any] = {
+        "stage_dims": dims,
+        "stem_factory": functools.partial(Stem, 32, 3, False),
+        "block_factory": block,
+        "first_stride": 2,
+    }
+    register_model(info, functools.partial(ResNet, **settings))
+
+
+_register(
+    "regnety_4g",
+    (2, 6, 12, 2),
+    (128, 192, 512, 1088),
+    64,
+    20_646_656,
+    3_973_288_448,
+    top1=0.813,
+    hub="040",
+)
+_register(
+    "regnety_8g",
+    (2, 4, 10, 1),
+    (168, 448, 896, 2016),
+    56,
+    39_180_068,
+    7_963_057_312,
+    top1=0.821,
+    hub="080",
+)
+_register(
+    "regnety_16g",
+    (2, 4, 11, 1),
+    (224, 448, 1232, 3024),
+    112,
+    83_590_140,
+    15_911_510_272,
+    top1=0.822,
+    hub="160",
+)

@@ -1,0 +1,273 @@
+"""ResNet-50, -101 and -152 (CVPR 2016), as in timm and torchvision: the stride is on the 3×3.
+
+`ResNet` is also the frame of RegNetY and of the roadmap from ResNet-50 to ConvNeXt, which have
+other stems and blocks. Convolutions begin as normal(√(2 / fan-out)), the last norm of a block as
+zero, the classifier as normal(0.01).
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from flax import linen as nn
+from jax import numpy as jnp
+from jax.typing import DTypeLike
+
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.drop import DropNoise, drop_path
+from inceptionnext_jax.models.folding import fold_after, norm_affine
+from inceptionnext_jax.models.heads import PlainHead
+from inceptionnext_jax.models.layers import dense, strided_conv
+from inceptionnext_jax.models.network import Network
+from inceptionnext_jax.models.norm import BatchNorm, LayerNorm
+from inceptionnext_jax.models.registry import ModelInfo, register_model
+
+# Given what they are to be, each makes a module; all take `conv`, the network's `ConvNorm`.
+Factory = Callable[..., nn.Module]
+
+
+class ResNet(Network):
+    """A stem, four stages of residual blocks of which each first may stride, a linear classifier.
+
+    Attributes:
+      stage_dims: Channels per stage.
+      stem_factory: Makes the stem from `conv`.
+      block_factory: Makes a block from `dim`, `stride` and `conv`.
+      first_stride: Of the first stage; that of the others is 2.
+      norm: A name in `NORMS`.
+      bn_group_size: Images that share training statistics; 0 is the whole batch.
+      is_deployed: Whether BatchNorms are folded into the convolutions before them, as after
+        `deployed`; such a network cannot be trained.
+    """
+
+    stage_dims: Sequence[int]
+    stem_factory: Factory
+    block_factory: Factory
+    first_stride: int = 1
+    norm: str = "batch"
+    bn_group_size: int = 0
+    is_deployed: bool = False
+
+    def setup(self) -> None:
+        conv = functools.partial(
+            ConvNorm,
+            norm=self.norm,
+            bn_group_size=self.bn_group_size,
+            folded=self.is_deployed,
+            dtype=self.dtype,
+        )
+        self.stem = self.stem_factory(conv=conv)
+        strides = (self.first_stride, 2, 2, 2)
+        self.stages = self.make_stages(
+            [
+                [
+                    functools.partial(
+                        self.block_factory, dim=dim, stride=1 if j else stride, conv=conv
+                    )
+                    for j in range(depth)
+                ]
+                for depth, dim, stride in zip(
+                    self.stage_depths, self.stage_dims, strides, strict=True
+                )
+            ]
+        )
+        self.classifier = PlainHead(
+            self.num_classes,
+            self.dropout_rate,
+            place=sum(self.stage_depths),
+            init_scale=0.5,
+            dtype=self.dtype,
+            name="head",
+        )
+
+    @nn.nowrap
+    def deployed(self, variables: Mapping[str, Any]) -> tuple["ResNet", dict[str, Any]]:
+        """Returns the network without BatchNorms and its variables: exact in inference.
+
+        Args:
+          variables: "params" and, with BatchNorm, "batch_stats".
+
+        Raises:
+          UserError: The running statistics are missing.
+        """
+        if self.is_deployed:
+            return self, dict(variables)
+        if self.norm == "batch" and "batch_stats" not in variables:
+            raise UserError(
+                f"variables hold {', '.join(variables) or 'nothing'}, but the running statistics "
+                'of BatchNorm are needed too; give {"params": …, "batch_stats": …}'
+            )
+        params = _folded(variables["params"], variables.get("batch_stats", {}))
+        return self.clone(is_deployed=True), {"params": params}
+
+
+class ConvNorm(nn.Module):
+    """A convolution, perhaps a norm, perhaps an activation.
+
+    Attributes:
+      features: Channels of the output.
+      size: Side of the kernel.
+      stride: Steps; the padding is (size - 1) // 2 on all sides.
+      groups: Of channels, each convolved for itself.
+      norm: "batch", "layer" or None.
+      bias: Whether the convolution has one of its own; it gets one when a norm is folded.
+      act: What follows the norm.
+      zero_init: Whether the norm's scale begins as 0.
+      bn_group_size: Images that share training statistics; 0 is the whole batch.
+      folded: Whether a BatchNorm is folded into the convolution.
+      dtype: Of the computation.
+    """
+
+    features: int
+    size: int = 1
+    stride: int = 1
+    groups: int = 1
+    norm: str | None = "batch"
+    bias: bool = False
+    act: Callable[[jax.Array], jax.Array] | None = None
+    zero_init: bool = False
+    bn_group_size: int = 0
+    folded: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Maps x: [B, H, W, C] to [B, ⌈H / stride⌉, ⌈W / stride⌉, features]."""
+        folds = self.folded and self.norm == "batch"
+        if folds and train:
+            raise UserError(
+                "a deployed network has no norms left to train; train the network it was made "
+                "from and deploy the result"
+            )
+        fan_out = self.size**2 * self.features / self.groups
+        x = strided_conv(
+            self.features,
+            self.size,
+            self.stride,
+            self.dtype,
+            "conv",
+            feature_group_count=self.groups,
+            use_bias=self.bias or folds,
+            kernel_init=nn.initializers.normal(math.sqrt(2 / fan_out)),
+        )(x)
+        if self.norm == "batch" and not folds:
+            scale = 0.0 if self.zero_init else 1.0
+            norm = BatchNorm(self.bn_group_size, scale_init=scale, dtype=self.dtype, name="norm")
+            x = norm(x, train)
+        elif self.norm == "layer":
+            x = LayerNorm(dtype=self.dtype, name="norm")(x)
+        return x if self.act is None else self.act(x)
+
+
+class Stem(nn.Module):
+    """A convolution with stride 2, norm, ReLU, and perhaps a 3×3 maximum with stride 2."""
+
+    dim: int
+    size: int
+    max_pool: bool
+    conv: Factory
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Maps x: [B, H, W, 3] to [B, ⌈H / s⌉, ⌈W / s⌉, dim], s = 4 with the maximum, else 2."""
+        x = self.conv(self.dim, self.size, 2, act=nn.relu, name="conv")(x, train)
+        return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))) if self.max_pool else x
+
+
+class Bottleneck(nn.Module):
+    """ReLU(shortcut + 1×1(SE(3×3(1×1(x))))), each convolution with its norm.
+
+    The shortcut is a strided 1×1 convolution where shapes change.
+
+    Attributes:
+      dim: Channels of the output.
+      stride: Of the 3×3 convolution and the shortcut.
+      conv: Makes convolutions with norms.
+      ratio: `dim` over the channels between the 1×1 convolutions.
+      group_width: Channels of a group of the 3×3 convolution; None is all of them.
+      se_ratio: Hidden channels of squeeze and excitation over the block's input; 0 for none.
+    """
+
+    dim: int
+    stride: int
+    conv: Factory
+    ratio: int = 4
+    group_width: int | None = None
+    se_ratio: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        noise: DropNoise | None,
+        rate: float | jax.Array,
+        place: int,
+        train: bool = False,
+    ) -> jax.Array:
+        """Maps x: [B, H, W, C] to [B, ⌈H / stride⌉, ⌈W / stride⌉, dim], as `metanext.Block`."""
+        C, width = x.shape[-1], self.dim // self.ratio
+        groups = width // (self.group_width or width)
+        y = self.conv(width, act=nn.relu, name="conv1")(x, train)
+        y = self.conv(width, 3, self.stride, groups, act=nn.relu, name="conv2")(y, train)
+        if self.se_ratio:
+            y = SqueezeExcite(round(self.se_ratio * C), y.dtype, name="se")(y)
+        y = self.conv(self.dim, zero_init=True, name="conv3")(y, train)
+        if noise is not None:
+            y = drop_path(y, noise, place, rate)
+        if self.stride > 1 or self.dim != C:
+            x = self.conv(self.dim, stride=self.stride, name="downsample")(x, train)
+        return nn.relu(x + y)
+
+
+class SqueezeExcite(nn.Module):
+    """Scales channels by a sigmoid of two linear layers on their means over the map."""
+
+    hidden: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Scales x: [B, H, W, C]."""
+        gate = x.mean((1, 2), keepdims=True, dtype=jnp.promote_types(jnp.float32, self.dtype))
+        gate = nn.relu(dense(self.hidden, self.dtype, "fc1")(gate))
+        return x * nn.sigmoid(dense(x.shape[-1], self.dtype, "fc2")(gate))
+
+
+def _folded(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the parameters with every BatchNorm folded into the convolution beside it."""
+    if "norm" in stats:
+        return {"conv": fold_after(params["conv"], norm_affine(params["norm"], stats["norm"]))}
+    return {
+        name: _folded(value, stats.get(name, {})) if isinstance(value, Mapping) else value
+        for name, value in params.items()
+    }
+
+
+RESNET: dict[str, Any] = {
+    "stage_dims": (256, 512, 1024, 2048),
+    "stem_factory": functools.partial(Stem, 64, 7, True),
+    "block_factory": Bottleneck,
+}
+
+
+def _register(name: str, depths: tuple[int, ...], params: int, macs: int, top1: float) -> None:
+    info = ModelInfo(
+        name=name,
+        input_size=224,
+        stage_depths=depths,
+        params=params,
+        macs=macs,
+        crop_pct=0.95,
+        top1=top1,
+        top1_source="reported by the paper of InceptionNeXt (RSB)",
+        hub_id=f"timm/{name}.a1_in1k",
+        licence="apache-2.0",
+    )
+    register_model(info, functools.partial(ResNet, **RESNET))
+
+
+_register("resnet50", (3, 4, 6, 3), 25_557_032, 4_089_184_256, 0.798)
+_register("resnet101", (3, 4, 23, 3), 44_549_160, 7_801_405_440, 0.813)
+_register("resnet152", (3, 8, 36, 3), 60_192_808, 11_513_626_624, 0.818)

@@ -1,0 +1,184 @@
+"""Swin-T, -S and -B with windows of 7×7 at 224 pixels (ICCV 2021), as in timm.
+
+Every other block shifts its windows by 3; not in the last stage, whose map is one window at the
+native size. Maps that windows do not divide are padded behind, after the norm and the shift, with
+zeros that are attended to as others are: timm's reading, with which images of other sizes agree.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from flax import linen as nn
+from jax import numpy as jnp
+from jax.typing import DTypeLike
+
+from inceptionnext_jax.models.heads import PlainHead
+from inceptionnext_jax.models.layers import dense, param_dtype
+from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_place
+from inceptionnext_jax.models.metanext import Stem
+from inceptionnext_jax.models.network import Network
+from inceptionnext_jax.models.norm import LayerNorm
+from inceptionnext_jax.models.registry import ModelInfo, register_model
+from inceptionnext_jax.models.token_mixers import self_attention
+
+_WINDOW = 7
+_NORM = functools.partial(LayerNorm, epsilon=1e-5)
+
+
+class SwinTransformer(Network):
+    """Patches of 4 pixels, four stages of window attention, LayerNorm, a linear classifier.
+
+    Attributes:
+      stage_dims: Channels per stage; heads have 32 each.
+    """
+
+    stage_dims: Sequence[int]
+
+    image_multiple: ClassVar[int] = 4
+
+    def setup(self) -> None:
+        self.stem = Stem(
+            self.stage_dims[0], 4, functools.partial(_NORM, dtype=self.dtype), self.dtype
+        )
+        blocks = [
+            [
+                functools.partial(
+                    MetaFormerBlock,
+                    mixer=functools.partial(WindowAttention, shift=shift if j % 2 else 0),
+                    norm=_NORM,
+                    dtype=self.dtype,
+                )
+                for j in range(depth)
+            ]
+            for depth, shift in zip(self.stage_depths, (3, 3, 3, 0), strict=True)
+        ]
+        downsamples: list[Callable[..., nn.Module] | None] = [
+            functools.partial(PatchMerging, dim, self.dtype) for dim in self.stage_dims
+        ]
+        self.stages = self.make_stages(blocks, [None, *downsamples[1:]])
+        self.classifier = PlainHead(
+            self.num_classes,
+            self.dropout_rate,
+            head_place(tuple(self.stage_depths)),
+            norm=_NORM,
+            dtype=self.dtype,
+            name="head",
+        )
+
+
+class PatchMerging(nn.Module):
+    """Between stages: 2×2 positions side by side in the channels, norm, a linear layer."""
+
+    dim: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Maps x: [B, H, W, C] to [B, ⌈H / 2⌉, ⌈W / 2⌉, dim]; zeros fill up odd sides."""
+        B, H, W, C = x.shape
+        x = jnp.pad(x, ((0, 0), (0, H % 2), (0, W % 2), (0, 0)))
+        h, w = x.shape[1] // 2, x.shape[2] // 2
+        x = x.reshape(B, h, 2, w, 2, C).transpose(0, 1, 3, 4, 2, 5).reshape(B, h, w, 4 * C)
+        x = _NORM(dtype=self.dtype, name="norm")(x)
+        return dense(self.dim, self.dtype, "reduction", use_bias=False)(x)
+
+
+class WindowAttention(nn.Module):
+    """Self-attention within windows of 7×7, with a learned bias for each pair's distance.
+
+    Parameters: `qkv`, `proj`, `relative_position_bias_table` [169, heads].
+
+    Attributes:
+      shift: Positions that the windows are moved by; windows that then hold opposite borders of
+        the map keep them apart.
+      dtype: Of the products.
+    """
+
+    shift: int = 0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Mixes x: [B, H, W, C]; heads have 32 channels."""
+        (B, H, W, C), k, s = x.shape, _WINDOW, self.shift
+        h, w = -(-H // k), -(-W // k)
+        x = jnp.roll(x, (-s, -s), (1, 2))
+        x = jnp.pad(x, ((0, 0), (0, h * k - H), (0, w * k - W), (0, 0)))
+        x = x.reshape(B, h, k, w, k, C).transpose(0, 1, 3, 2, 4, 5).reshape(B, h * w, k * k, C)
+
+        shape = ((2 * k - 1) ** 2, C // 32)
+        normal, wide = nn.initializers.normal(0.02), param_dtype(self.dtype)
+        table = self.param("relative_position_bias_table", normal, shape, wide)
+        bias = table[_pairs(k)].transpose(2, 0, 1)
+        if s:
+            bias = bias + _borders(h, w, k, s)[:, None]
+        x = self_attention(x, 32, self.dtype, bias)
+
+        x = x.reshape(B, h, w, k, k, C).transpose(0, 1, 3, 2, 4, 5).reshape(B, h * k, w * k, C)
+        return jnp.roll(x[:, :H, :W], (s, s), (1, 2))
+
+
+def _pairs(k: int) -> np.ndarray:
+    """Returns [k², k²] rows of the bias table: one for each distance of query and key."""
+    row, column = np.divmod(np.arange(k * k), k)
+    rows, columns = row[:, None] - row + k - 1, column[:, None] - column + k - 1
+    return rows * (2 * k - 1) + columns
+
+
+def _borders(h: int, w: int, k: int, shift: int) -> np.ndarray:
+    """Returns [h · w, k², k²]: -100 where positions of a shifted window are no neighbours."""
+
+    def strips(n: int) -> np.ndarray:
+        place = np.arange(n * k)
+        return (place >= (n - 1) * k).astype(int) + (place >= n * k - shift)
+
+    area = 3 * strips(h)[:, None] + strips(w)
+    area = area.reshape(h, k, w, k).transpose(0, 2, 1, 3).reshape(h * w, k * k)
+    return np.where(area[:, :, None] == area[:, None], 0.0, -100.0).astype(np.float32)
+
+
+def _register(name: str, depths: tuple[int, ...], dim: int, **info: Any) -> None:
+    about = ModelInfo(
+        name=name,
+        input_size=224,
+        stage_depths=depths,
+        crop_pct=0.9,
+        hub_id=f"timm/{name}_patch4_window7_224.ms_in1k",
+        licence="mit",
+        **info,
+    )
+    dims = (dim, 2 * dim, 4 * dim, 8 * dim)
+    register_model(about, functools.partial(SwinTransformer, stage_dims=dims))
+
+
+_TABLE = "reported by the paper of InceptionNeXt"
+_register(
+    "swin_tiny",
+    (2, 2, 6, 2),
+    96,
+    params=28_288_354,
+    macs=4_350_425_088,
+    top1=0.813,
+    top1_source=_TABLE,
+)
+_register(
+    "swin_small",
+    (2, 2, 18, 2),
+    96,
+    params=49_606_258,
+    macs=8_512_223_232,
+    top1=0.830,
+    top1_source=_TABLE,
+)
+_register(
+    "swin_base",
+    (2, 2, 18, 2),
+    128,
+    params=87_768_224,
+    macs=15_126_077_440,
+    top1=0.835,
+    top1_source="reported by the paper of ConvNeXt",
+)

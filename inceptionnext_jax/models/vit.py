@@ -1,0 +1,157 @@
+"""DeiT-S and -B (ICML 2021) and ViT-B/16 at 384 pixels (ICLR 2021), as in timm.
+
+Tokens are patches of 16 pixels and a class token, which alone is classified. DeiT's distillation
+token is left out, as in the tables that these networks stand in for.
+"""
+
+import functools
+from typing import Any, ClassVar
+
+import jax
+from flax import linen as nn
+from jax import numpy as jnp
+from jax.typing import DTypeLike
+
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.drop import DropNoise
+from inceptionnext_jax.models.heads import PlainHead
+from inceptionnext_jax.models.layers import param_dtype, patch_conv
+from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_place
+from inceptionnext_jax.models.network import Network
+from inceptionnext_jax.models.norm import LayerNorm
+from inceptionnext_jax.models.registry import ModelInfo, register_model
+from inceptionnext_jax.models.token_mixers import Attention
+
+_PATCH = 16
+
+
+class VisionTransformer(Network):
+    """Patches with position embeddings, blocks of attention, LayerNorm, a linear classifier.
+
+    Images of other sizes than the native one get resized position embeddings.
+
+    Attributes:
+      dim: Channels; heads have 64 each.
+      grid: Patches on a side of the image that the position embeddings are of.
+    """
+
+    dim: int
+    grid: int = 14
+
+    smallest_image: ClassVar[int] = _PATCH
+    image_multiple: ClassVar[int] = _PATCH
+
+    def setup(self) -> None:
+        norm = functools.partial(LayerNorm, epsilon=1e-6)
+        self.stem = Tokens(self.dim, self.grid, self.dtype)
+        block = functools.partial(MetaFormerBlock, mixer=Attention, norm=norm, dtype=self.dtype)
+        self.stages = self.make_stages([[block] * depth for depth in self.stage_depths])
+        self.classifier = ClassTokenHead(
+            self.num_classes,
+            self.dropout_rate,
+            head_place(tuple(self.stage_depths)),
+            norm=norm,
+            dtype=self.dtype,
+            name="head",
+        )
+
+    def features(
+        self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
+    ) -> tuple[jax.Array, ...]:
+        """Returns the patches' map after the last block, [B, H / 16, W / 16, dim], in a tuple."""
+        B, H, W, _ = x.shape
+        (tokens,) = super().features(x, train, positions)
+        return (tokens[:, 1:].reshape(B, H // _PATCH, W // _PATCH, self.dim),)
+
+    def classify(
+        self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
+    ) -> jax.Array:
+        """Raises UserError: what is classified is the class token, which no map holds."""
+        raise UserError(
+            "a vision transformer classifies its class token, which is not part of its feature "
+            "map; call the model on images instead"
+        )
+
+
+class Tokens(nn.Module):
+    """Patches and a class token, each plus its position embedding.
+
+    Parameters: `conv`, `cls_token` [1, 1, dim] and `pos_embed` [1, 1 + grid², dim].
+    """
+
+    dim: int
+    grid: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Maps x: [B, H, W, 3] to [B, 1 + H / 16 · W / 16, 1, dim], the class token first."""
+        wide, C = param_dtype(self.dtype), self.dim
+        x = patch_conv(C, _PATCH, self.dtype, "conv")(x)
+        B, h, w, _ = x.shape
+        token = self.param("cls_token", nn.initializers.normal(1e-6), (1, 1, C), wide)
+        normal = nn.initializers.normal(0.02)
+        table = self.param("pos_embed", normal, (1, 1 + self.grid**2, C), wide)
+        if (h, w) != (self.grid, self.grid):
+            places = table[:, 1:].reshape(1, self.grid, self.grid, C)
+            places = jax.image.resize(places, (1, h, w, C), "cubic").reshape(1, h * w, C)
+            table = jnp.concatenate([table[:, :1], places], axis=1)
+        first = jnp.broadcast_to(token, (B, 1, C)).astype(self.dtype)
+        x = jnp.concatenate([first, x.reshape(B, h * w, C)], axis=1) + table.astype(self.dtype)
+        return x[:, :, None]
+
+
+class ClassTokenHead(PlainHead):
+    """Classifies the first token: norm, dropout, linear layer. Attributes as in `PlainHead`."""
+
+    def __call__(self, x: jax.Array, noise: DropNoise | None = None) -> jax.Array:
+        """Maps x: [B, tokens, 1, dim] to logits [B, num_classes]."""
+        return super().__call__(x[:, :1], noise)
+
+
+def _register(name: str, dim: int, grid: int, params: int, macs: int, **info: Any) -> None:
+    about = ModelInfo(
+        name=name,
+        input_size=_PATCH * grid,
+        stage_depths=(12,),
+        params=params,
+        macs=macs,
+        top1_source="reported by the paper of InceptionNeXt",
+        licence="apache-2.0",
+        **info,
+    )
+    register_model(about, functools.partial(VisionTransformer, dim=dim, grid=grid))
+
+
+_register(
+    "deit_small",
+    384,
+    14,
+    22_050_664,
+    4_241_218_560,
+    crop_pct=0.9,
+    top1=0.798,
+    hub_id="timm/deit_small_patch16_224.fb_in1k",
+)
+_register(
+    "deit_base",
+    768,
+    14,
+    86_567_656,
+    16_848_500_736,
+    crop_pct=0.9,
+    top1=0.818,
+    hub_id="timm/deit_base_patch16_224.fb_in1k",
+)
+_register(
+    "vit_base_384",
+    768,
+    24,
+    86_859_496,
+    49_347_803_136,
+    crop_pct=1.0,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    top1=0.779,
+    hub_id="timm/vit_base_patch16_384.augreg_in1k",
+)
