@@ -4,6 +4,7 @@ from inceptionnext_jax.models import ablations as _ablations  # noqa: F401
 from inceptionnext_jax.models import convnext as _convnext  # noqa: F401
 from inceptionnext_jax.models import inceptionnext as _inceptionnext  # noqa: F401
 from inceptionnext_jax.models import isotropic as _isotropic  # noqa: F401
+from inceptionnext_jax.models import vanillanet as _vanillanet  # noqa: F401
 from inceptionnext_jax.models.registry import (
     ModelInfo,
     create_model,

@@ -163,7 +163,7 @@ class MetaNeXt(nn.Module):
         self, x: jax.Array, train: bool, noise: DropNoise | None
     ) -> tuple[jax.Array, ...]:
         total = self.patch_size * 2 ** (len(self.stage_depths) - 1)
-        _check_images(x, min(total, self.output_stride))
+        check_images(x, min(total, self.output_stride))
         x = self.stem(x.astype(self.dtype), train)
         outputs = []
         for stage in self.stages:
@@ -368,7 +368,8 @@ def drop_path_rates(rate: float, stage_depths: Sequence[int]) -> np.ndarray:
     return np.linspace(0, rate, sum(stage_depths))
 
 
-def _check_images(x: jax.Array, smallest: int) -> None:
+def check_images(x: jax.Array, smallest: int) -> None:
+    """Raises UserError unless x is [B, H, W, 3] floats of at least `smallest` pixels a side."""
     if x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating):
         raise UserError(
             f"images are {x.dtype} {tuple(x.shape)}, expected normalised floats [B, H, W, 3]"
