@@ -63,6 +63,8 @@ def _model() -> ConfigDict:
     model.norm = optional(str)  # batch | layer
     model.head = optional(str)  # linear | mlp
     model.layer_scale_init = optional(float)  # first value of blocks' gamma; 0: none
+    model.width = optional(float)  # of vanillanet: factor of all channels
+    model.act_num = optional(int)  # of vanillanet: positions to each side that activations see
     return model
 
 
@@ -128,6 +130,10 @@ def _schedule() -> ConfigDict:
     schedule.power = 1.0  # of poly
     schedule.decay_epochs = ()  # of step: when the rate falls, e.g. (27, 33)
     schedule.decay_rate = 0.1  # of step: the factor by which it falls
+    # Of vanillanet: epochs in which the activations' slope rises from 0 to 1, constant within each;
+    # 0: it stays as the weights have it, which is 1 in new ones.
+    schedule.slope_epochs = 0.0
+    schedule.slope_name = "linear"  # linear | cosine
     return schedule
 
 

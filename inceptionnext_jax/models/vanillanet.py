@@ -11,7 +11,7 @@ and averaged together with the slope that they were trained with. Training sets 
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +98,7 @@ class VanillaNet(nn.Module):
             wide = param_dtype(self.dtype)
             self.slope = self.variable("batch_stats", "slope", jnp.ones, (), wide)
 
-    def _pool(self, stage: int) -> str | int | None:
+    def _pool(self, stage: int) -> Literal["half"] | int | None:
         """How a stage's first layer pools."""
         if len(self.stage_dims) == 4 and stage == 0:
             return None
@@ -133,7 +133,7 @@ class VanillaNet(nn.Module):
         have its sizes instead. Arguments are those of the call; maps have the compute dtype.
         """
         check_images(x, 32)
-        slope = None if self.merged else self.slope.value
+        slope = 1.0 if self.merged else self.slope.value
         x = self.stem(x.astype(self.dtype), slope, train)
         maps = [x]
         for layer in self.stages:
@@ -148,7 +148,7 @@ class VanillaNet(nn.Module):
         self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
     ) -> jax.Array:
         """Maps the last of the `features`, x: [B, h, w, dim], to logits [B, num_classes]."""
-        slope = None if self.merged else self.slope.value
+        slope = 1.0 if self.merged else self.slope.value
         noise = None
         if train and self.dropout_rate > 0:
             noise = DropNoise.create(self.make_rng("dropout"), x.shape[0], positions)
@@ -197,7 +197,7 @@ class Layer(nn.Module):
     """
 
     dim: int
-    pool: str | int | None = None
+    pool: Literal["half"] | int | None = None
     stem_stride: int | None = None
     act_num: int = 3
     bn_group_size: int = 0
@@ -206,8 +206,8 @@ class Layer(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, slope: jax.Array | None, train: bool = False) -> jax.Array:
-        """Maps x: [B, H, W, C] to [B, H', W', dim]. slope: [] float, None if merged."""
+    def __call__(self, x: jax.Array, slope: jax.Array | float, train: bool = False) -> jax.Array:
+        """Maps x: [B, H, W, C] to [B, H', W', dim]. slope: [] float; no matter if merged."""
         norm = functools.partial(BatchNorm, self.bn_group_size, epsilon=EPSILON, dtype=self.dtype)
         if self.merged:
             x = self._first(self.dim, "conv")(x)
@@ -280,7 +280,7 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, slope: jax.Array | None, noise: DropNoise | None, train: bool = False
+        self, x: jax.Array, slope: jax.Array | float, noise: DropNoise | None, train: bool = False
     ) -> jax.Array:
         """Maps x: [B, h, w, dim] to logits [B, num_classes]."""
         wide = param_dtype(self.dtype)
@@ -294,7 +294,7 @@ class Head(nn.Module):
         return dense(self.num_classes, wide, "fc2")(leaky_relu(x[:, 0, 0], slope))
 
 
-def leaky_relu(x: jax.Array, slope: jax.Array | None) -> jax.Array:
+def leaky_relu(x: jax.Array, slope: jax.Array | float) -> jax.Array:
     """x where it is positive, else slope × x: ReLU at slope 0, nothing at slope 1."""
     return jnp.where(x > 0, x, (x * slope).astype(x.dtype))
 
