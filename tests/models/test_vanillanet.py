@@ -168,7 +168,7 @@ def test_deployed_weights_in_the_authors_names_are_theirs(restated):
 
     oracle = restated.make(DIMS5, POOLS5)
     model = inx.create_model("vanillanet_5", **NARROW)
-    merged, variables = deploy(model, converted(model, state(oracle)))
+    _, variables = deploy(model, converted(model, state(oracle)))
     table = family("vanillanet_5", deployed=True).namings[0]
     arrays = {}
     for path, value in traverse_util.flatten_dict(variables["params"]).items():
