@@ -108,6 +108,7 @@ def test_a_statistic_named_like_a_scalar_is_the_scalar_in_loss_state_and_average
     for slope in (0.0, 0.1, 0.7, 1.0):
         batch = {"x": rng.normal(1, 2, (3, 16, 3)).astype(np.float32)}
         hyper = {"lr": np.float32(0.1), "slope": np.float32(slope)}
-        state, scalars = step(state, batch, hyper)
-        assert float(scalars["slope"]) == pytest.approx(slope, rel=1e-6)
+        state, seen = step(state, batch, hyper)
+        total, count = seen["mean"]["slope"]
+        assert float(total / count) == pytest.approx(slope, rel=1e-6)
         assert state.batch_stats["slope"] == state.ema["batch_stats"]["slope"] == np.float32(slope)

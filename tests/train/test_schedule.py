@@ -150,7 +150,7 @@ def test_a_slope_that_does_not_reach_one_is_noted():
     ("changes", "message"),
     [
         ({"schedule.slope_epochs": 9.0}, "is for the activations of vanillanet.*set it to 0"),
-        ({"schedule.slope_epochs": -1.0}, "schedule.slope_epochs=-1.0 must be ≥ 0"),
+        ({"schedule.slope_epochs": -1.0}, "schedule.slope_epochs=-1.0 must be >= 0"),
         ({"schedule.slope_name": "linaer"}, "did you mean linear"),
         ({"schedule.name": "step"}, "needs schedule.decay_epochs"),
         ({"schedule.decay_epochs": (33, 27)}, "each above the one before"),
