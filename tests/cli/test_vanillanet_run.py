@@ -1,6 +1,7 @@
 """VanillaNet as a user trains it: a slope that rises, a kill, and the deployed form."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -41,8 +42,8 @@ def evaluation_set():
 
 def train(workdir, kill_at=None):
     """Trains with all of XLA's optimizations on one device; kills the run at a step's line."""
-    flags = [f"--workdir={workdir}", "--config.log.tensorboard=False"]
-    flags += ["--config=configs/vanillanet/digits.py", f"--config.compilation_cache={CACHE}"]
+    flags = ["--config=configs/vanillanet/digits.py", f"--workdir={workdir}"]
+    flags += ["--config.log.tensorboard=False", f"--config.compilation_cache={CACHE}"]
     process = subprocess.Popen(
         [sys.executable, "main.py", *flags], cwd=ROOT, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
@@ -50,7 +51,7 @@ def train(workdir, kill_at=None):
     for line in process.stdout:
         if kill_at and line.startswith(f"step {kill_at} "):
             process.kill()
-    assert (process.wait() == 0) == (kill_at is None)
+    assert process.wait() == (-signal.SIGKILL if kill_at else 0)
 
 
 def test_a_killed_run_goes_on_at_its_slope_and_scores_the_same_deployed(tmp_path):
