@@ -82,7 +82,7 @@ def _line(name: str, command: str) -> str:
 
 def _deployed(info: ModelInfo, key: str) -> str:
     """The same of the deployed form, where that is another network."""
-    count = getattr(info, f"deploy_{key}", None)
+    count = getattr(info, f"deploy_{key}")
     return f" (deployed {count:,})" if count else ""
 
 

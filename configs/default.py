@@ -63,6 +63,8 @@ def _model() -> ConfigDict:
     model.norm = optional(str)  # batch | layer
     model.head = optional(str)  # linear | mlp
     model.layer_scale_init = optional(float)  # first value of blocks' gamma; 0: none
+    model.width = optional(float)  # of vanillanet: factor of all channels
+    model.act_num = optional(int)  # of vanillanet: positions to each side that activations see
     return model
 
 
@@ -128,6 +130,10 @@ def _schedule() -> ConfigDict:
     schedule.power = 1.0  # of poly
     schedule.decay_epochs = ()  # of step: when the rate falls, e.g. (27, 33)
     schedule.decay_rate = 0.1  # of step: the factor by which it falls
+    # Of vanillanet: epochs in which the activations' slope rises from 0 to 1, constant within each;
+    # 0: it stays as the weights have it, which is 1 in new ones.
+    schedule.slope_epochs = 0.0
+    schedule.slope_name = "linear"  # linear | cosine
     return schedule
 
 
@@ -206,6 +212,7 @@ def digits(config: ConfigDict) -> None:
     config.optim.lr = 2e-3
     config.schedule.warmup_epochs = 2.0
     config.schedule.cooldown_epochs = 0.0
+    config.schedule.slope_epochs = min(config.schedule.slope_epochs, 10.0)
     config.schedule.per = "step"
     config.augment.scale = (0.6, 1.0)
     config.augment.hflip = 0.0  # a mirrored digit is another sign

@@ -81,7 +81,7 @@ def _details(info: "ModelInfo") -> list[tuple[str, str]]:
     pairs = []
     for field in dataclasses.fields(info):
         value = getattr(info, field.name)
-        if field.name in ("params", "macs"):
+        if field.name.endswith(("params", "macs")) and value is not None:
             value = f"{value:,}"
         elif field.name == "top1" and value is not None:
             value = percent(value)

@@ -5,7 +5,8 @@ same one. Families whose authors and timm chose different names have a table for
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -208,6 +209,29 @@ SWIN = (
     Rule(r"stages_(\d+)/downsample/(reduction)", r"layers.\1.downsample.\2", LINEAR),
     Rule(r"head/fc", r"head.fc", LINEAR),
 )
+# The authors' names, in training and deployed.
+VANILLANET = (
+    Rule(r"stem/conv1", r"stem1.0", CONV),
+    Rule(r"stem/norm1", r"stem1.1", BATCH_NORM),
+    Rule(r"stem/conv2", r"stem2.0", POINTWISE),
+    Rule(r"stem/norm2", r"stem2.1", BATCH_NORM),
+    Rule(r"stem/act", r"stem2.2", CONV),
+    Rule(r"stem/act/norm", r"stem2.2.bn", BATCH_NORM),
+    Rule(r"stages_(\d+)/conv(\d)", r"stages.\1.conv\2.0", POINTWISE),
+    Rule(r"stages_(\d+)/norm(\d)", r"stages.\1.conv\2.1", BATCH_NORM),
+    Rule(r"stages_(\d+)/act", r"stages.\1.act", CONV),
+    Rule(r"stages_(\d+)/act/norm", r"stages.\1.act.bn", BATCH_NORM),
+    Rule(r"head/fc1", r"cls1.2", POINTWISE),
+    Rule(r"head/norm", r"cls1.3", BATCH_NORM),
+    Rule(r"head/fc2", r"cls2.0", POINTWISE),
+)
+VANILLANET_DEPLOYED = (
+    Rule(r"stem/conv", r"stem.0", CONV),
+    Rule(r"stem/act", r"stem.1", CONV),
+    Rule(r"stages_(\d+)/conv", r"stages.\1.conv", POINTWISE),
+    Rule(r"stages_(\d+)/act", r"stages.\1.act", CONV),
+    Rule(r"head/fc", r"cls.2", POINTWISE),
+)
 
 MLP_HEAD = ("params", "head", "fc2", "bias")
 LINEAR_HEAD = ("params", "head", "fc", "bias")
@@ -220,11 +244,13 @@ class Family(NamedTuple):
       pattern: Of the models' names.
       namings: Tables, each of all the names; the first is the one to write.
       classifier: Our path of the classifier's bias.
+      implied: Our paths of arrays that those files lack, and the value that they mean.
     """
 
     pattern: str
     namings: tuple[tuple[Rule, ...], ...]
     classifier: tuple[str, ...]
+    implied: Mapping[tuple[str, ...], float] = MappingProxyType({})
 
 
 FAMILIES = (
@@ -244,19 +270,25 @@ FAMILIES = (
     Family(r"poolformer_\w+", (POOLFORMER,), LINEAR_HEAD),
     Family(r"(deit|vit)_\w+", (VIT,), LINEAR_HEAD),
     Family(r"swin_\w+", (SWIN,), LINEAR_HEAD),
+    Family(r"vanillanet_\w+", (VANILLANET,), MLP_HEAD, {("batch_stats", "slope"): 1.0}),
 )
+# Of networks whose deployed form is another network.
+DEPLOYED = (Family(r"vanillanet_\w+", (VANILLANET_DEPLOYED,), LINEAR_HEAD),)
 
 
-def family(name: str) -> Family:
+def family(name: str, deployed: bool = False) -> Family:
     """Returns the first family that a model's name fits.
+
+    deployed: look for the names of deployed forms.
 
     Raises:
       UserError: There is none.
     """
-    for candidate in FAMILIES:
+    for candidate in DEPLOYED if deployed else FAMILIES:
         if re.fullmatch(candidate.pattern, name):
             return candidate
-    raise UserError(f"model {name!r} has no table of PyTorch names; add one to convert/tables.py")
+    what = "deployed model" if deployed else "model"
+    raise UserError(f"{what} {name!r} has no table of PyTorch names; add one to convert/tables.py")
 
 
 def locate(table: tuple[Rule, ...], path: tuple[str, ...]) -> tuple[str, Leaf]:

@@ -31,6 +31,7 @@ def from_torch(
     state_dict: Mapping[str, Any],
     num_classes: int | None = None,
     stage_depths: Sequence[int] | None = None,
+    deployed: bool = False,
 ) -> dict[str, Any]:
     """Converts a PyTorch state dict in the authors' or timm's names, whichever it has.
 
@@ -39,6 +40,7 @@ def from_torch(
       state_dict: Arrays, or PyTorch tensors, of any float type.
       num_classes: Expected number; None takes it from the classifier.
       stage_depths: As in `create_model`, of a net that is not as deep as published.
+      deployed: The arrays are of the deployed form, for `create_model(name).clone(merged=True)`.
 
     Returns:
       {"params": …, "batch_stats": …} of float32 numpy arrays, unstacked.
@@ -47,13 +49,15 @@ def from_torch(
       UserError: Arrays are missing, left over, of another shape or no floats: all are named.
     """
     arrays = {key: _as_numpy(value) for key, value in state_dict.items()}
-    known = family(name)
+    known = family(name, deployed)
     if num_classes is None:
         biases = (arrays.get(locate(table, known.classifier[1:])[0]) for table in known.namings)
         num_classes = _length(next((bias for bias in biases if bias is not None), None))
-    template = _template(name, num_classes, stage_depths)
+    template, leaves = _template(name, num_classes, stage_depths, deployed), {}
+    for path, value in known.implied.items():
+        leaves[path] = np.full(template.pop(path).shape, value, np.float32)
     table = max(known.namings, key=lambda naming: _coverage(naming, template, arrays))
-    problems, leaves, used = Problems(), {}, set()
+    problems, used = Problems(), set()
     for path, expected in template.items():
         key, leaf = locate(table, path[1:])
         used.add(key)
@@ -66,7 +70,10 @@ def from_torch(
 
 
 def to_torch(
-    name: str, variables: Mapping[str, Any], stage_depths: Sequence[int] | None = None
+    name: str,
+    variables: Mapping[str, Any],
+    stage_depths: Sequence[int] | None = None,
+    deployed: bool = False,
 ) -> dict[str, np.ndarray]:
     """Converts variables to a state dict that PyTorch's models load strictly.
 
@@ -74,21 +81,26 @@ def to_torch(
       name: Of the model, as in `create_model`.
       variables: {"params": …, "batch_stats": …}, plain or of a scanned model.
       stage_depths: As in `create_model`, of a net that is not as deep as published.
+      deployed: The variables are of the deployed form.
 
     Returns:
       float32 numpy arrays by PyTorch name, and an int64 zero for each BatchNorm's counter.
 
     Raises:
-      UserError: Arrays are missing, left over, of another shape or no floats: all are named.
+      UserError: Arrays are missing, left over, of another shape or no floats: all are named. Or
+        PyTorch's names have no place for a value (the slope of a VanillaNet in training).
     """
-    known = family(name)
+    known = family(name, deployed)
     table = known.namings[0]
     flat = traverse_util.flatten_dict(unstack_blocks(variables))
     arrays = {path: _as_numpy(value) for path, value in flat.items()}
     num_classes = _length(arrays.get(known.classifier))
-    template = _template(name, num_classes, stage_depths)
+    template = _template(name, num_classes, stage_depths, deployed)
+    _check_implied(known.implied, arrays)
     problems, state_dict = Problems(), {}
     for path, expected in template.items():
+        if path in known.implied:
+            continue
         key, leaf = locate(table, path[1:])
         if problems.check("/".join(path), arrays.get(path), expected.shape):
             state_dict[key] = np.array(leaf.to_torch(arrays[path]), np.float32, order="C")
@@ -136,11 +148,22 @@ class Problems:
             raise MismatchError(summary, kinds)
 
 
+def _check_implied(implied: Mapping[Path, float], arrays: Mapping[Path, np.ndarray]) -> None:
+    for path, value in implied.items():
+        if path in arrays and np.any(arrays[path] != value):
+            raise UserError(
+                f"{'/'.join(path)} is {arrays[path]:g}, and PyTorch's names have no place for it: "
+                f"they mean {value:g}; convert weights that have that"
+            )
+
+
 def _template(
-    name: str, num_classes: int, stage_depths: Sequence[int] | None
+    name: str, num_classes: int, stage_depths: Sequence[int] | None, deployed: bool
 ) -> dict[Path, jax.ShapeDtypeStruct]:
     """Returns path -> shape of every array that the model has."""
     model = create_model(name, num_classes=num_classes, stage_depths=stage_depths)
+    if deployed:
+        model = model.clone(merged=True)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     return traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), image))
 

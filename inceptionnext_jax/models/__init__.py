@@ -9,6 +9,7 @@ from inceptionnext_jax.models import regnet as _regnet  # noqa: F401
 from inceptionnext_jax.models import resnet as _resnet  # noqa: F401
 from inceptionnext_jax.models import roadmap as _roadmap  # noqa: F401
 from inceptionnext_jax.models import swin as _swin  # noqa: F401
+from inceptionnext_jax.models import vanillanet as _vanillanet  # noqa: F401
 from inceptionnext_jax.models import vit as _vit  # noqa: F401
 from inceptionnext_jax.models.deploy import deploy
 from inceptionnext_jax.models.registry import (

@@ -51,5 +51,20 @@ def fold_before(layer: Mapping[str, Any], affine: Affine) -> dict[str, np.ndarra
     return _rounded(kernel.dtype, wide * scale[:, None], bias)
 
 
+def merge(layer: Mapping[str, Any], product: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns the layer that does itself the product (1×1 convolution) that follows it.
+
+    Neither may lack its bias; the result has the kernels' common type.
+    """
+    kernel = np.asarray(product["kernel"])
+    bias = np.asarray(layer["bias"]) @ kernel + np.asarray(product["bias"])
+    return {"kernel": np.asarray(layer["kernel"]) @ kernel, "bias": bias}
+
+
+def widened(layer: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns the layer in float64, for more than one of these functions without rounding."""
+    return {name: np.asarray(array, np.float64) for name, array in layer.items()}
+
+
 def _rounded(dtype: Any, kernel: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
     return {"kernel": kernel.astype(dtype), "bias": bias.astype(dtype)}

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 
@@ -31,9 +32,19 @@ def dense(
     )
 
 
-def patch_conv(features: int, size: int, dtype: DTypeLike, name: str | None = None) -> nn.Conv:
-    """A convolution over patches that do not overlap; what is left at the border is cut off."""
-    return _conv(features, size, dtype, name, strides=size, padding="VALID")
+def patch_conv(
+    features: int,
+    size: int,
+    dtype: DTypeLike,
+    name: str | None = None,
+    stride: int | None = None,
+    padding: int = 0,
+) -> nn.Conv:
+    """A convolution over patches; what is left at the border is cut off.
+
+    Patches do not overlap unless `stride` is less than `size`. padding: zeros on every side.
+    """
+    return _conv(features, size, dtype, name, strides=stride or size, padding=padding)
 
 
 def dilated_conv(
@@ -83,3 +94,19 @@ def _conv(features: int, size: int, dtype: DTypeLike, name: str | None, **option
         **{"kernel_init": nn.initializers.normal(0.02), **options},
         name=name,
     )
+
+
+def adaptive_max_pool(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Maps x: [B, H, W, C] to [B, *size, C] by PyTorch's windows, which may overlap.
+
+    Window i of n along an axis of length L is from floor(i L / n) to ceil((i + 1) L / n).
+    """
+    for axis, n in zip((1, 2), size, strict=True):
+        length = x.shape[axis]
+        first = np.arange(n) * length // n
+        last = -(-(np.arange(n) + 1) * length // n) - 1
+        # Windows shorter than the longest repeat their last element.
+        offsets = np.arange((last - first).max() + 1)
+        windows = np.minimum(first[:, None] + offsets, last[:, None])
+        x = jnp.take(x, windows, axis=axis).max(axis=axis + 1)
+    return x

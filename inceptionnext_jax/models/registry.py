@@ -36,6 +36,9 @@ class ModelInfo:
       params: Number of parameters with 1,000 classes.
       macs: Multiply-accumulates of convolutions and linear layers for one image of `input_size`;
         products of queries, keys and values are left out.
+      deploy_params: Parameters of the deployed form where it is another network (VanillaNet, of
+        which papers print these); None where it is not.
+      deploy_macs: Its multiply-accumulates.
       top1: Reported accuracy on ImageNet-1K, a fraction; not measured here. None if there is none.
       top1_source: Who reports it.
       weights_url: The authors' file.
@@ -48,6 +51,8 @@ class ModelInfo:
     stage_depths: tuple[int, ...]
     params: int
     macs: int
+    deploy_params: int | None = None
+    deploy_macs: int | None = None
     crop_pct: float = 0.875
     interpolation: str = "bicubic"
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -77,6 +82,8 @@ OPTIONS: Mapping[str, Any] = {
     "norm": None,
     "head": None,
     "layer_scale_init": None,
+    "width": None,
+    "act_num": None,
     "dtype": jnp.float32,
 }
 # How layers compute that not every network has: nothing to set where there are none.
@@ -108,7 +115,8 @@ def create_model(name: str, **options: Any) -> nn.Module:
       **options: Of `OPTIONS`, which are those of the config's `model` section, and `stage_depths`
         for a shallower or deeper net of the same kind (None: the model's own) and `dtype` for the
         computation (`DTYPES`, or the JAX types of these names). Options of the kind of `MetaNeXt`
-        (token_mixer, norm, head, …) change one thing of a named model.
+        (token_mixer, norm, head, …) or of `VanillaNet` (width, act_num) change one thing of a
+        named model.
 
     Raises:
       UserError: A name, option or value is not allowed.
@@ -177,7 +185,7 @@ def _checked(options: dict[str, Any], own_depths: tuple[int, ...]) -> dict[str, 
 
 
 def _check_structure(options: dict[str, Any]) -> None:
-    """Checks the settings of `MetaNeXt` that are not None."""
+    """Checks the settings of `MetaNeXt` and `VanillaNet` that are not None."""
     given = {option for option, value in options.items() if value is not None}
     for option, choices in {"token_mixer": TOKEN_MIXERS, "norm": NORMS, "head": HEADS}.items():
         value = options[option]
@@ -196,6 +204,11 @@ def _check_structure(options: dict[str, Any]) -> None:
         first = options["layer_scale_init"]
         valid = _is_number(first) and first >= 0
         _require(options, "layer_scale_init", valid, "a number ≥ 0 (0: no layer scale)")
+    if "width" in given:
+        width = options["width"]
+        _require(options, "width", _is_number(width) and width > 0, "a number > 0")
+    if "act_num" in given:
+        _require(options, "act_num", _is_integer(options["act_num"], 0), "an integer ≥ 0")
 
 
 def _checked_dtype(dtype: Any) -> jnp.dtype:

@@ -11,6 +11,7 @@ from inceptionnext_jax.augment.recipe import AugmentSettings, make_augment
 from inceptionnext_jax.tasks.classification import LOSSES, Classification
 from inceptionnext_jax.tasks.multilabel import MultiLabel
 from inceptionnext_jax.train import plan as plans
+from inceptionnext_jax.train.schedule import activation_slope
 from inceptionnext_jax.train.task import Task
 
 
@@ -57,6 +58,7 @@ def build_task(
         dtype=dtype,
         mix_group=plan.mix_group,
     )
+    slope_epochs, slope_name = config.schedule.slope_epochs, config.schedule.slope_name
     kind = partial(MultiLabel, num_eval=plan.sizes.eval) if multi_label else Classification
     return kind(
         model=plans.create_model(config, plan),
@@ -65,4 +67,7 @@ def build_task(
         augment_fn=augment,
         normalize=lambda images: normalize(images, info.mean, info.std, dtype),
         loss_fn=LOSSES[config.loss.name],
+        slope=partial(activation_slope, slope_epochs=slope_epochs, name=slope_name)
+        if slope_epochs > 0
+        else None,
     )

@@ -26,6 +26,7 @@ class Classification:
     augment_fn: (key, batch, positions) -> {"image": normalised [N, H, W, 3], "target": [N, K]}.
     normalize: uint8 [N, H, W, 3] -> normalised compute dtype.
     loss_fn: (logits [N, K], targets [N, K]) -> [N] losses.
+    slope: completed epochs -> slope of the model's activations; None leaves it to the variables.
     """
 
     model: nn.Module
@@ -34,6 +35,7 @@ class Classification:
     augment_fn: Callable[[jax.Array, Batch, jax.Array], Batch]
     normalize: Callable[[jax.Array], jax.Array]
     loss_fn: Callable[[jax.Array, jax.Array], jax.Array]
+    slope: Callable[[int], float] | None = None
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         # Two images: BatchNorm's statistics must be defined, and nothing depends on how many.
@@ -44,7 +46,9 @@ class Classification:
         return self.augment_fn(key, batch, positions)
 
     def hyper(self, step: int, plan: Plan) -> dict[str, float]:
-        return {}
+        if self.slope is None:
+            return {}
+        return {"slope": self.slope(step // plan.steps_per_epoch)}
 
     def loss(
         self,

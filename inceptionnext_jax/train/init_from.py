@@ -10,7 +10,8 @@ from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.train import trees
 from inceptionnext_jax.train.weights import SHOWN, summary
 
-CLASSIFIER = "params/head/"  # where another number of classes is allowed to make a difference
+# Where another number of classes is allowed to make a difference.
+CLASSIFIER = ("params/head/", "batch_stats/head/")
 # The network itself: weights for more of it than the model has mean another architecture.
 BODY = ("params/stem", "params/stages_", "batch_stats/stem", "batch_stats/stages_")
 WIDTH = 100  # characters of a line

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from inceptionnext_jax import models
 from inceptionnext_jax.models.macs import count_macs, count_params
 from inceptionnext_jax.train import validate
-from inceptionnext_jax.train.schedule import ScheduleSettings
+from inceptionnext_jax.train.schedule import ScheduleSettings, activation_slope
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
 
@@ -63,6 +63,7 @@ def make_plan(config: ConfigDict, sizes: Sizes, devices: int) -> Plan:
     steps_per_epoch = sizes.train // config.batch_size
     total_steps, schedule = _resolve_schedule(config, steps_per_epoch, notes)
     info = models.model_info(config.model.name)
+    _check_slope(config, total_steps / steps_per_epoch, notes)
     batch, accumulate = config.batch_size, config.optim.accumulate
     return Plan(
         sizes=sizes,
@@ -104,6 +105,19 @@ def _check_data(config: ConfigDict, sizes: Sizes) -> list[str]:
             f"data.name={config.data.name!r}; leave it unset to take the data's"
         )
     return found
+
+
+def _check_slope(config: ConfigDict, epochs: float, notes: list[str]) -> None:
+    """Notes a slope that is still below 1 in the run's last epoch."""
+    s = config.schedule
+    if not s.slope_epochs:
+        return
+    slope = activation_slope(math.ceil(epochs) - 1, s.slope_epochs, s.slope_name)
+    if slope < 1:
+        notes.append(
+            f"the activations' slope ends at {slope:.3g}: the run has {epochs:.3g} epochs and "
+            f"schedule.slope_epochs={s.slope_epochs:g}; the network can be deployed at 1 only"
+        )
 
 
 def _resolve_schedule(
@@ -183,6 +197,7 @@ def rows(config: ConfigDict, plan: Plan) -> list[tuple[str, str, str]]:
         ("peak lr", f"{config.optim.lr:g} for {config.optim.lr_batch_size}", f"{s.peak_lr:g}"),
         ("schedule", f"{s.name} per {s.per}", f"{s.warmup_lr:g} → {s.peak_lr:g} in "
          f"{s.warmup_epochs:.4g} of {s.total_epochs:.4g} epochs{_course(s)}"),
+        *_slope_rows(config),
         ("evaluation", f"{config.data.image_size} px", f"{config.data.interpolation}, crop "
          f"{plan.crop_pct:g}, batch {plan.eval_batch}"),
         ("loader", f"workers={_text(config.data.workers)}", f"{plan.workers} processes"),
@@ -194,6 +209,13 @@ def rows(config: ConfigDict, plan: Plan) -> list[tuple[str, str, str]]:
 def _layers(config: ConfigDict) -> str:
     decay = config.optim.layer_decay
     return "one rate for all layers" if decay is None else f"rate × {decay:g} a layer downwards"
+
+
+def _slope_rows(config: ConfigDict) -> list[tuple[str, str, str]]:
+    s = config.schedule
+    if not s.slope_epochs:
+        return []
+    return [("activation slope", s.slope_name, f"0 → 1 in {s.slope_epochs:g} epochs")]
 
 
 def _course(s: ScheduleSettings) -> str:
@@ -214,6 +236,9 @@ def _memory(config: ConfigDict, plan: Plan, model, params: int) -> str:
     copies = 2 + moments + (config.ema_decay is not None)  # parameters, gradients, …, average
     state = params * width * copies / plan.mesh_fsdp
     size = config.data.image_size
+    if hasattr(model, "depthwise_impl"):
+        # What another implementation sums up tap by tap is not kept.
+        model = model.clone(depthwise_impl="conv")
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)
     jaxpr = jax.make_jaxpr(lambda v, x: model.apply(v, x))(variables, image)

@@ -37,6 +37,20 @@ def make_schedule(settings: ScheduleSettings) -> Schedule:
     return lambda step: _per_step(settings, step)
 
 
+def activation_slope(epoch: int, slope_epochs: float, name: str) -> float:
+    """Returns VanillaNet's slope in an epoch: from 0 to 1, which it has from `slope_epochs` on.
+
+    The authors' code; the paper's lambda is 1 minus it (section 3.1).
+
+    Args:
+      epoch: Completed ones.
+      slope_epochs: > 0.
+      name: "linear", or "cosine" (half a period).
+    """
+    share = min(epoch / slope_epochs, 1.0)
+    return share if name == "linear" else 0.5 * (1 - math.cos(math.pi * share))
+
+
 def _per_epoch(s: ScheduleSettings, epoch: int) -> float:
     """timm's epoch schedule: time runs from epoch 0, so warm-up cuts off the curve's beginning.
 

@@ -34,14 +34,16 @@ def make_train_step(
 
     def step(state: TrainState, batch: Any, hyper: dict[str, Any]) -> tuple[TrainState, Metrics]:
         keys = step_keys(seed, state.step)
-        gradient, batch_stats, sums = _accumulated(task, state, batch, keys, hyper)
+        told = state.replace(batch_stats=_as_told(state.batch_stats, hyper))
+        gradient, batch_stats, sums = _accumulated(task, told, batch, keys, hyper)
+        batch_stats = _as_told(batch_stats, hyper)  # exactly, whatever a mean has rounded
         gradient = _without_frozen(gradient, optimizer.rate_factors)
         norm = optax.tree.norm(gradient)
         if optimizer.clip_norm is not None:
             # torch's clip_grad_norm_, its 1e-6 included.
             scale = jnp.minimum(1.0, optimizer.clip_norm / (norm + 1e-6))
             gradient = jax.tree.map(lambda g: g * scale, gradient)
-        new = _updated(state, optimizer, gradient, batch_stats, hyper["lr"], ema_decay)
+        new = _updated(state, optimizer, gradient, batch_stats, hyper, ema_decay)
         finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"][0])
         new = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, state)
         new = new.replace(step=state.step + 1, skipped=state.skipped + jnp.logical_not(finite))
@@ -54,6 +56,18 @@ def make_train_step(
         return new, {"mean": sums, "last": last}
 
     return step
+
+
+def _as_told(batch_stats: Any, hyper: dict[str, Any]) -> Any:
+    """`batch_stats` in which variables that the host decides have its values.
+
+    They are those named like one of `hyper`, e.g. the slope of VanillaNet's activations: so weights
+    are saved, evaluated and averaged together with what they were trained with.
+    """
+    return {
+        name: hyper[name].astype(leaf.dtype) if name in hyper else leaf
+        for name, leaf in batch_stats.items()
+    }
 
 
 def _without_frozen(gradient: Any, rate_factors: Any) -> Any:
@@ -70,12 +84,14 @@ def _updated(
     optimizer: Optimizer,
     gradient: Any,
     batch_stats: Any,
-    lr: Any,
+    hyper: dict[str, Any],
     ema_decay: float | None,
 ) -> TrainState:
     direction, opt_state = optimizer.tx.update(gradient, state.opt_state, state.params)
     params = jax.tree.map(
-        lambda p, d, factor: p + (lr * factor * d).astype(p.dtype) if np.any(factor) else p,
+        lambda p, d, factor: (
+            p + (hyper["lr"] * factor * d).astype(p.dtype) if np.any(factor) else p
+        ),
         state.params,
         direction,
         optimizer.rate_factors,
@@ -86,7 +102,7 @@ def _updated(
     average = jax.tree.map(
         lambda e, m: ema_decay * e + (1 - ema_decay) * m, state.ema, new.weights()
     )
-    return new.replace(ema=average)
+    return new.replace(ema={**average, "batch_stats": _as_told(average["batch_stats"], hyper)})
 
 
 def _accumulated(

@@ -26,8 +26,8 @@ class Task(Protocol):
     def hyper(self, step: int, plan: Plan) -> dict[str, float]:
         """On the host: what the loss needs besides "lr" for the update after `step` of them.
 
-        The same names at each step; they are logged as train/<name>. E.g. the slope of an
-        activation that changes over the epochs.
+        The same names at each step; they are logged as train/<name>, and a variable of this name
+        in "batch_stats" takes the value. E.g. the slope of an activation that changes over epochs.
         """
 
     def loss(

@@ -23,6 +23,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optim.name": tuple(DIRECTIONS),
     "schedule.name": ("cosine", "constant", "poly", "step"),
     "schedule.per": ("epoch", "step"),
+    "schedule.slope_name": ("linear", "cosine"),
     "on_nan": ("stop", "skip"),
     "model.depthwise_impl": ("auto", *sorted(depthwise.IMPLEMENTATIONS)),
 }
@@ -59,6 +60,7 @@ NOT_NEGATIVE = (
     "schedule.warmup_lr",
     "schedule.min_lr",
     "schedule.cooldown_epochs",
+    "schedule.slope_epochs",
     "checkpoint.every_steps",
     "checkpoint.keep_best",
     "eval.every_steps",
@@ -120,6 +122,11 @@ def check_values(config: ConfigDict) -> list[str]:
             layer_rule(config.model.name)
         except UserError as error:
             found.append(str(error))
+    if config.schedule.slope_epochs > 0 and not config.model.name.startswith("vanillanet"):
+        found.append(
+            f"schedule.slope_epochs={config.schedule.slope_epochs} is for the activations of "
+            f"vanillanet_*, and model.name={config.model.name!r} has none with a slope; set it to 0"
+        )
     depths = config.model.stage_depths
     if depths is not None and not (depths and all(isinstance(d, int) and d > 0 for d in depths)):
         found.append(f"model.stage_depths={depths!r} must be positive whole numbers")

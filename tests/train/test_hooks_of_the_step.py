@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from inceptionnext_jax.tasks.classification import Classification
 from inceptionnext_jax.train.optimizer import make_optimizer
@@ -80,3 +81,34 @@ def test_averages_equal_timms_modelema_statistics_included(timm):
         wanted = reference.module.state_dict()[name].numpy().T
         assert abs(state.ema[kind][leaf] - wanted).max() < 1e-6 * abs(wanted).max(), name
         assert abs(state.ema[kind][leaf] - state.weights()[kind][leaf]).max() > 1e-2, name
+
+
+class SlopedTask(TinyTask):
+    """The same, of a leaky ReLU whose slope is a variable."""
+
+    def init(self, key):
+        variables = super().init(key)
+        return {**variables, "batch_stats": {**variables["batch_stats"], "slope": jnp.ones(())}}
+
+    def loss(self, params, batch_stats, batch, key, positions, hyper):
+        slope = batch_stats["slope"]
+        batch = {"x": jnp.where(batch["x"] > 0, batch["x"], slope * batch["x"])}
+        loss, (moved, sums) = super().loss(params, batch_stats, batch, key, positions, hyper)
+        return loss, ({**moved, "slope": slope}, {**sums, "slope": (slope, jnp.float32(1))})
+
+
+def test_a_statistic_named_like_a_scalar_is_the_scalar_in_loss_state_and_average():
+    """Over three micro-batches, whose mean is not exact, and a decay, which would lag behind."""
+    task = SlopedTask()
+    variables = task.init(jax.random.key(0))
+    optimizer = make_optimizer(optim(), variables["params"])
+    state = create_state(variables, optimizer.tx, ema=True)
+    step = jax.jit(make_train_step(task, optimizer, seed=0, ema_decay=0.9))
+    rng = np.random.default_rng(0)
+    for slope in (0.0, 0.1, 0.7, 1.0):
+        batch = {"x": rng.normal(1, 2, (3, 16, 3)).astype(np.float32)}
+        hyper = {"lr": np.float32(0.1), "slope": np.float32(slope)}
+        state, seen = step(state, batch, hyper)
+        total, count = seen["mean"]["slope"]
+        assert float(total / count) == pytest.approx(slope, rel=1e-6)
+        assert state.batch_stats["slope"] == state.ema["batch_stats"]["slope"] == np.float32(slope)

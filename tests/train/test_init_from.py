@@ -44,6 +44,13 @@ def test_every_array_is_loaded_renewed_or_unused_and_on_some_line():
     }
 
 
+def test_statistics_of_a_classifier_may_be_of_another_number_of_classes():
+    """VanillaNet's has a BatchNorm."""
+    wanted, given = ({"batch_stats": {"head": {"norm": {"mean": np.ones(n)}}}} for n in (5, 10))
+    found = match(wanted, given, "x")
+    assert found.renewed == {"batch_stats/head/norm/mean": "[10], expected [5]"}
+
+
 def test_long_lists_are_wrapped_between_names():
     names = {f"aux_{i:03d}": (1,) for i in range(60)}
     lines = match(arrays(stem=(1,)), arrays(stem=(1,), **names), "x").notes("x")

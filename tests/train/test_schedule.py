@@ -8,7 +8,7 @@ import pytest
 from configs import default
 from inceptionnext_jax.train import validate
 from inceptionnext_jax.train.plan import Sizes, make_plan, rows
-from inceptionnext_jax.train.schedule import ScheduleSettings, make_schedule
+from inceptionnext_jax.train.schedule import ScheduleSettings, activation_slope, make_schedule
 
 PAPER = {  # peak, warm-up rate, minimum, warm-up epochs, epochs, steps an epoch
     "tiny": (4e-3, 1e-6, 1e-5, 20, 300, 312),
@@ -122,8 +122,36 @@ def test_epochs_that_are_no_binary_fractions_give_whole_steps():
 
 
 @pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("linear", {0: 0, 1: 0.01, 25: 0.25, 99: 0.99, 100: 1, 299: 1}),
+        ("cosine", {0: 0, 25: 0.14644661, 50: 0.5, 75: 0.85355339, 100: 1, 299: 1}),
+    ],
+)
+def test_the_activation_slope_rises_from_relu_to_identity(name, values):
+    """VanillaNet's over the first 100 epochs; the cosine is half a period."""
+    for epoch, slope in values.items():
+        assert activation_slope(epoch, 100, name) == pytest.approx(slope, abs=1e-8)
+
+
+def test_a_slope_that_does_not_reach_one_is_noted():
+    config = default.get_config()
+    slope = {"model.name": "vanillanet_5", "model.drop_path_rate": 0.0}
+    config.update_from_flattened_dict({**slope, "schedule.slope_epochs": 310.0})
+    notes = make_plan(config, Sizes(50_000, 100, 10), devices=1).notes
+    (note,) = [note for note in notes if "slope" in note]
+    assert note.startswith("the activations' slope ends at 0.997: the run has 310 epochs and ")
+    config.schedule.slope_epochs = 309.0
+    notes = make_plan(config, Sizes(50_000, 100, 10), devices=1).notes
+    assert not [note for note in notes if "slope" in note]
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"schedule.slope_epochs": 9.0}, "is for the activations of vanillanet.*set it to 0"),
+        ({"schedule.slope_epochs": -1.0}, "schedule.slope_epochs=-1.0 must be >= 0"),
+        ({"schedule.slope_name": "linaer"}, "did you mean linear"),
         ({"schedule.name": "step"}, "needs schedule.decay_epochs"),
         ({"schedule.decay_epochs": (33, 27)}, "each above the one before"),
         ({"schedule.decay_epochs": ("a",)}, "must be numbers > 0"),

@@ -1,0 +1,1 @@
+"""VanillaNet's rows (supplement, Table 2)."""
