@@ -40,7 +40,7 @@ def from_torch(
       state_dict: Arrays, or PyTorch tensors, of any float type.
       num_classes: Expected number; None takes it from the classifier.
       stage_depths: As in `create_model`, of a net that is not as deep as published.
-      deployed: The arrays are of the deployed form, for `create_model(name).clone(merged=True)`.
+      deployed: The arrays are of the deployed form, for `create_model(name).clone(is_deployed=True)`.
 
     Returns:
       {"params": …, "batch_stats": …} of float32 numpy arrays, unstacked.
@@ -163,7 +163,7 @@ def _template(
     """Returns path -> shape of every array that the model has."""
     model = create_model(name, num_classes=num_classes, stage_depths=stage_depths)
     if deployed:
-        model = model.clone(merged=True)
+        model = model.clone(is_deployed=True)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     return traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), image))
 

@@ -11,6 +11,7 @@ from inceptionnext_jax.errors import UserError, suggestion
 from inceptionnext_jax.models.drop import DropNoise, dropout
 from inceptionnext_jax.models.layers import dense, param_dtype
 from inceptionnext_jax.models.norm import LayerNorm
+from inceptionnext_jax.ops.gelu import gelu
 
 
 class MlpHead(nn.Module):
@@ -37,7 +38,7 @@ class MlpHead(nn.Module):
         """Maps x: [B, h, w, dim] to logits [B, num_classes]."""
         wide = param_dtype(self.dtype)
         x = x.astype(wide).mean((1, 2))
-        x = nn.gelu(dense(3 * x.shape[-1], self.dtype, "fc1")(x), approximate=False)
+        x = gelu(dense(3 * x.shape[-1], self.dtype, "fc1")(x))
         x = LayerNorm(dtype=wide, name="norm")(x)
         if noise is not None and self.dropout_rate > 0:
             x = dropout(x, noise, self.place, self.dropout_rate)

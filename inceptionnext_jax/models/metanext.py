@@ -22,6 +22,7 @@ from inceptionnext_jax.models.layers import dense, dilated_conv, param_dtype, pa
 from inceptionnext_jax.models.metanext_folding import fold_variables
 from inceptionnext_jax.models.norm import make_norm
 from inceptionnext_jax.models.token_mixers import MixerFactory, token_mixer_factory
+from inceptionnext_jax.ops.gelu import gelu
 
 NormFactory = Callable[..., nn.Module]
 
@@ -366,7 +367,7 @@ class Mlp(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps x: [..., C] to the same shape."""
         C = x.shape[-1]
-        x = nn.gelu(dense(self.hidden, self.dtype, "fc1")(x), approximate=False)
+        x = gelu(dense(self.hidden, self.dtype, "fc1")(x))
         return dense(C, self.dtype, "fc2")(x)
 
 

@@ -30,8 +30,7 @@ from inceptionnext_jax.models.layers import patch_conv
 from inceptionnext_jax.models.metanext import MetaNeXt
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 from inceptionnext_jax.models.resnet import RESNET, Bottleneck, Factory, ResNet
-
-_gelu = functools.partial(nn.gelu, approximate=False)
+from inceptionnext_jax.ops.gelu import gelu
 
 
 class InvertedBottleneck(nn.Module):
@@ -154,7 +153,7 @@ def _register_all() -> None:
     _register("07_depthwise_first", 25_625_416, 4_065_080_448, _inverted(**block), 0.799)
     block |= {"kernel_size": 7}
     _register("08_kernel_7", 25_863_496, 4_145_612_928, _inverted(**block), 0.806)
-    block |= {"act": _gelu}
+    block |= {"act": gelu}
     _register("09_gelu", 25_863_496, 4_145_612_928, _inverted(**block), 0.806)
     block |= {"acts": (2,)}
     _register("10_fewer_activations", 25_863_496, 4_145_612_928, _inverted(**block), 0.813)

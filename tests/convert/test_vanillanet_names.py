@@ -36,7 +36,7 @@ def test_the_deployed_form_comes_back_bit_for_bit(states):
     before = states[1]
     variables = from_torch(NAME, before, stage_depths=DEPTHS, deployed=True)
     assert set(variables) == {"params"}
-    model = inx.create_model(NAME, num_classes=7, stage_depths=DEPTHS).clone(merged=True)
+    model = inx.create_model(NAME, num_classes=7, stage_depths=DEPTHS).clone(is_deployed=True)
     assert sum(array.size for array in before.values()) == count_params(model)
     assert_identical(to_torch(NAME, variables, stage_depths=DEPTHS, deployed=True), before)
 

@@ -47,7 +47,7 @@ def restated(timm):
 def converted(model, state_dict, slope=1.0):
     """A state dict of any width as our variables, by the table of names."""
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
-    table = family("vanillanet_5", deployed=model.merged).namings[0]
+    table = family("vanillanet_5", deployed=model.is_deployed).namings[0]
     leaves = {("batch_stats", "slope"): np.float32(slope)}
     for path in traverse_util.flatten_dict(shapes):
         if path not in leaves:
@@ -65,7 +65,7 @@ def apply(model, variables, x, **options):
 def test_counts_of_both_forms_are_exact(name):
     model, info = inx.create_model(f"vanillanet_{name}"), inx.model_info(f"vanillanet_{name}")
     counts = [
-        count for form in (model, model.clone(merged=True))
+        count for form in (model, model.clone(is_deployed=True))
         for count in (count_params(form), count_macs(form, 224))
     ]  # fmt: skip
     assert tuple(counts) == COUNTS[name]
