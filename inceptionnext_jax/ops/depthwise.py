@@ -5,6 +5,7 @@ knows which one runs. `auto` picks by the backend: XLA's grouped convolution is 
 magnitude slower than shifted multiply-adds on a CPU, while accelerators have kernels for it.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -96,7 +97,7 @@ def resolve_impl(impl: str) -> str:
     """Returns the implementation that `impl` stands for on this backend."""
     check_impl(impl)
     if impl == "auto":
-        return "shift" if jax.default_backend() == "cpu" else "conv"
+        return "shift_dot" if jax.default_backend() == "cpu" else "conv"
     return impl
 
 
@@ -134,4 +135,57 @@ def _shift(x: jax.Array, kernel: jax.Array, dilation: tuple[int, int]) -> jax.Ar
     return total.astype(x.dtype)
 
 
-IMPLEMENTATIONS: dict[str, Implementation] = {"conv": _conv, "shift": _shift}
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _shift_dot(x: jax.Array, kernel: jax.Array, dilation: tuple[int, int]) -> jax.Array:
+    """`_shift`, whose gradients are `_shift` and matrix products.
+
+    What JAX derives for the kernel is one pass over all activations for each tap. The products of
+    all pairs of columns are fewer passes, though only a few diagonals of them are of use.
+    """
+    return _shift(x, kernel, dilation)
+
+
+def _shift_dot_forward(x, kernel, dilation):
+    return _shift(x, kernel, dilation), (x, kernel)
+
+
+def _shift_dot_backward(dilation, residuals, g):
+    x, kernel = residuals
+    dx = _shift(g, kernel[::-1, ::-1], dilation)
+    return dx, _kernel_gradient(x, g, kernel.shape[:2], dilation).astype(kernel.dtype)
+
+
+_shift_dot.defvjp(_shift_dot_forward, _shift_dot_backward)
+
+
+def _kernel_gradient(
+    x: jax.Array, g: jax.Array, size: tuple[int, int], dilation: tuple[int, int]
+) -> jax.Array:
+    """Returns Σ_bhw x[b, h + i, w + j, c] g[b, h, w, c] as [kh, kw, 1, C], in float32 at least."""
+    kh, kw = size
+    if kh > kw:
+        # Products are made once for each row of the kernel: let those be the fewer.
+        swapped = _kernel_gradient(x.swapaxes(1, 2), g.swapaxes(1, 2), (kw, kh), dilation[::-1])
+        return swapped.swapaxes(0, 1)
+    B, H, W, C = x.shape
+    wide = jnp.promote_types(jnp.float32, x.dtype)
+    top, left = dilation[0] * (kh - 1) // 2, dilation[1] * (kw - 1) // 2
+    padded = jnp.pad(x.transpose(3, 0, 1, 2), ((0, 0), (0, 0), (top, top), (0, 0)))
+    # Without the barrier the transposition is made again for each row.
+    g = lax.optimization_barrier(g.transpose(3, 0, 1, 2).reshape(C, B * H, W))
+    pairs = []
+    for i in range(kh):
+        rows = padded[:, :, i * dilation[0] : i * dilation[0] + H].reshape(C, B * H, W)
+        axes = (((1,), (1,)), ((0,), (0,)))
+        pairs.append(lax.dot_general(rows, g, axes, preferred_element_type=wide))
+    column = jnp.arange(W)
+    taps = jnp.arange(kw)[:, None, None] * dilation[1] - left
+    diagonals = (column[:, None] == column + taps).astype(wide)
+    return jnp.einsum("icuw,juw->ijc", jnp.stack(pairs), diagonals)[:, :, None]
+
+
+IMPLEMENTATIONS: dict[str, Implementation] = {
+    "conv": _conv,
+    "shift": _shift,
+    "shift_dot": _shift_dot,
+}
