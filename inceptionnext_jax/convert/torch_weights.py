@@ -40,7 +40,7 @@ def from_torch(
       state_dict: Arrays, or PyTorch tensors, of any float type.
       num_classes: Expected number; None takes it from the classifier.
       stage_depths: As in `create_model`, of a net that is not as deep as published.
-      deployed: The arrays are of the deployed form, for `create_model(name).clone(is_deployed=True)`.
+      deployed: The arrays are of the deployed form, `create_model(name).clone(is_deployed=True)`.
 
     Returns:
       {"params": …, "batch_stats": …} of float32 numpy arrays, unstacked.
