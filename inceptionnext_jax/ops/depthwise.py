@@ -1,12 +1,14 @@
 """Depthwise convolution and the split-channel mixer of InceptionNeXt (the paper's method section).
 
 Every implementation takes the same parameters and gives the same result, so that a model never
-knows which one runs. `auto` picks by the backend: XLA's grouped convolution is an order of
+knows which one runs. `auto` picks from `MEASURED`: XLA's grouped convolution is an order of
 magnitude slower than shifted multiply-adds on a CPU, while accelerators have kernels for it.
 """
 
 import functools
+import logging
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +49,10 @@ def depthwise_conv(
     kh, kw = kernel.shape[:2]
     if kh % 2 == 0 or kw % 2 == 0:
         raise UserError(f"depthwise kernel is {kh}×{kw}, expected odd sizes; use k ± 1")
-    y = IMPLEMENTATIONS[resolve_impl(impl)](x, kernel, dilation)
+    check_impl(impl)
+    if impl == "auto":
+        impl = measured_impl(jax.default_backend(), (kh, kw), x.shape, jnp.dtype(x.dtype))
+    y = IMPLEMENTATIONS[impl](x, kernel, dilation)
     return y if bias is None else y + bias
 
 
@@ -93,11 +98,35 @@ def check_impl(impl: str) -> None:
         )
 
 
-def resolve_impl(impl: str) -> str:
-    """Returns the implementation that `impl` stands for on this backend."""
-    check_impl(impl)
-    if impl == "auto":
-        return "shift_dot" if jax.default_backend() == "cpu" else "conv"
+class Measured(NamedTuple):
+    """Where an implementation was the fastest (docs/performance.md).
+
+    Attributes:
+      backend: JAX's name of it.
+      taps: Kernel positions up to which it was.
+      impl: The implementation.
+    """
+
+    backend: str
+    taps: int
+    impl: str
+
+
+# The first row that fits counts; where nothing was measured, it is XLA's own convolution.
+MEASURED = (Measured("cpu", 121, "shift_dot"),)
+
+
+@functools.cache
+def measured_impl(
+    backend: str, size: tuple[int, int], shape: tuple[int, ...], dtype: jnp.dtype
+) -> str:
+    """Returns the fastest implementation that is known, and logs it once for each question."""
+    taps = size[0] * size[1]
+    fitting = (row.impl for row in MEASURED if row.backend == backend and taps <= row.taps)
+    impl = next(fitting, "conv")
+    logging.getLogger(__name__).info(
+        "depthwise %d×%d of %s %s on %s: %s", *size, dtype, list(shape), backend, impl
+    )
     return impl
 
 
@@ -184,8 +213,30 @@ def _kernel_gradient(
     return jnp.einsum("icuw,juw->ijc", jnp.stack(pairs), diagonals)[:, :, None]
 
 
+def _toeplitz(x: jax.Array, kernel: jax.Array, dilation: tuple[int, int]) -> jax.Array:
+    """Multiplies each channel's rows with a banded matrix, once for each row of the kernel."""
+    kh, kw = kernel.shape[:2]
+    if kh > kw:
+        swapped = _toeplitz(x.swapaxes(1, 2), kernel.swapaxes(0, 1), dilation[::-1])
+        return swapped.swapaxes(1, 2)
+    _, H, W, _ = x.shape
+    wide = jnp.promote_types(jnp.float32, x.dtype)
+    (top, _), (left, _) = _padding(kernel, dilation)
+    padded = jnp.pad(x, ((0, 0), (top, top), (0, 0), (0, 0)))
+    column = jnp.arange(W)
+    taps = jnp.arange(kw)[:, None, None] * dilation[1] - left
+    diagonals = (column[:, None] == column + taps).astype(wide)
+    bands = jnp.einsum("ijc,juw->icuw", kernel[:, :, 0].astype(wide), diagonals)
+    total = jnp.zeros(x.shape, wide)
+    for i in range(kh):
+        rows = padded[:, i * dilation[0] : i * dilation[0] + H].astype(wide)
+        total += jnp.einsum("bhuc,cuw->bhwc", rows, bands[i])
+    return total.astype(x.dtype)
+
+
 IMPLEMENTATIONS: dict[str, Implementation] = {
     "conv": _conv,
     "shift": _shift,
     "shift_dot": _shift_dot,
+    "toeplitz": _toeplitz,
 }
