@@ -50,7 +50,9 @@ def _model() -> ConfigDict:
     model.dropout_rate = 0.0  # before the classifier
     model.bn_group_size = 128  # images that share BatchNorm statistics; 0: the whole batch
     model.stage_depths = optional(tuple)  # e.g. (2, 2, 6, 2); None: the model's own
-    model.remat = False  # recompute blocks in the backward pass: less memory, more time
+    # Recompute blocks in the backward pass, for less memory and more time: False | True or "full"
+    # (whole blocks) | dots (all but linear layers) | mixer (all but the token mixer)
+    model.remat = config_dict.FieldReference(False, field_type=object)
     model.scan = False  # one compiled block a stage, parameters stacked: compiles faster
     model.depthwise_impl = "auto"  # auto | conv | shift
     model.output_stride = 32  # 8 | 16 | 32: the last map's; below 32 by dilation

@@ -8,11 +8,13 @@ from collections.abc import Callable
 import jax
 from flax import linen as nn
 from jax import numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.models.drop import DropNoise, drop_path
 from inceptionnext_jax.models.layers import LayerScale
 from inceptionnext_jax.models.metanext import Mlp
+from inceptionnext_jax.models.remat import MIXED
 
 
 class MetaFormerBlock(nn.Module):
@@ -46,6 +48,8 @@ class MetaFormerBlock(nn.Module):
         mlp = Mlp(4 * x.shape[-1], self.dtype, name="mlp")
         for i, layer in enumerate((mixer, mlp)):
             y = layer(self.norm(dtype=self.dtype, name=f"norm{i + 1}")(x))
+            if layer is mixer:
+                y = checkpoint_name(y, MIXED)
             if self.layer_scale_init:
                 y = LayerScale(self.layer_scale_init, self.dtype, name=f"layer_scale{i + 1}")(y)
             if noise is not None:

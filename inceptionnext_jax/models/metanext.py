@@ -10,8 +10,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
@@ -20,21 +20,22 @@ from inceptionnext_jax.models.geometry import StageGeometry, stage_geometry
 from inceptionnext_jax.models.heads import head_class
 from inceptionnext_jax.models.layers import dense, dilated_conv, param_dtype, patch_conv
 from inceptionnext_jax.models.metanext_folding import fold_variables
+from inceptionnext_jax.models.network import BlockFactory, DownsampleFactory, ResidualNetwork
 from inceptionnext_jax.models.norm import make_norm
+from inceptionnext_jax.models.remat import MIXED
 from inceptionnext_jax.models.token_mixers import MixerFactory, token_mixer_factory
 from inceptionnext_jax.ops.gelu import gelu
 
 NormFactory = Callable[..., nn.Module]
 
 
-class MetaNeXt(nn.Module):
+class MetaNeXt(ResidualNetwork):
     """Stem, stages of blocks whose resolution halves from one to the next, and a classifier.
 
     Four stages after patches of 4 pixels have strides 4, 8, 16 and 32; one stage after patches of
     16 is an isotropic network.
 
-    Attributes:
-      stage_depths: Blocks per stage.
+    Attributes, beside those of `ResidualNetwork`:
       stage_dims: Channels per stage.
       mlp_ratios: Width of a block's hidden layer over its channels, per stage.
       token_mixer: A name in `TOKEN_MIXERS`, or a factory of mixers.
@@ -47,23 +48,16 @@ class MetaNeXt(nn.Module):
       stem_norm: Whether a norm ends the stem.
       output_stride: Of the last stage at most. Stages that would exceed it keep the resolution,
         and their mixers look as far by dilation (semantic segmentation; timm's convention).
-      num_classes: Outputs of the head.
-      drop_path_rate: Rate of the last block; it rises linearly from 0 at the first.
-      dropout_rate: Before the last linear layer.
       layer_scale_init: First value of each block's per-channel scale `gamma`; 0 for none.
       head_init_scale: Factor of the classifier's first weights.
       bn_group_size: Images that share training statistics; 0 is the whole batch.
       depthwise_impl: Which implementation in `ops.depthwise` to use.
-      remat: Recompute blocks in the backward pass instead of keeping their activations.
       scan: Stack a stage's blocks and loop over them: less to compile, the same results
         (`stacking.stack_blocks` converts the variables).
       is_deployed: Whether norms and layer scales are part of the weights beside them, as after
         `deployed`; such a network cannot be trained.
-      dtype: Of convolutions, matrix products and activations. Parameters, statistics and logits
-        are float32, or float64 if `dtype` is.
     """
 
-    stage_depths: Sequence[int]
     stage_dims: Sequence[int]
     mlp_ratios: Sequence[float] = (4, 4, 4, 3)
     token_mixer: str | MixerFactory = "inception"
@@ -75,17 +69,12 @@ class MetaNeXt(nn.Module):
     patch_size: int = 4
     stem_norm: bool = True
     output_stride: int = 32
-    num_classes: int = 1000
-    drop_path_rate: float = 0.0
-    dropout_rate: float = 0.0
     layer_scale_init: float = 1e-6
     head_init_scale: float = 1.0
     bn_group_size: int = 0
     depthwise_impl: str = "auto"
-    remat: bool = False
     scan: bool = False
     is_deployed: bool = False
-    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         norm = functools.partial(make_norm, self.norm, self.bn_group_size, self.dtype)
@@ -95,39 +84,27 @@ class MetaNeXt(nn.Module):
         self.stem = Stem(
             self.stage_dims[0], self.patch_size, stem_norm if self.stem_norm else None, self.dtype
         )
-        rates = drop_path_rates(self.drop_path_rate, self.stage_depths)
-        ends = np.cumsum(self.stage_depths)
-        block = {
-            "token_mixer": token_mixer_factory(
-                self.token_mixer, self.kernel_size, self.mixer_ratio
-            ),
-            "mixer_name": self.mixer_name,
-            "norm": inner_norm,
-            "layer_scale_init": 0.0 if self.is_deployed else self.layer_scale_init,
-            "depthwise_impl": self.depthwise_impl,
-            "dtype": self.dtype,
-        }
-        self.stages = [
-            Stage(
-                dim=dim,
-                drop_path_rates=tuple(rates[end - depth : end].tolist()),
-                first_block=int(end - depth),
-                geometry=place,
-                # Zeros that a dilated downsampling pads with must not be shifted by its norm.
-                downsample_norm=inner_norm if place.stride == 2 else norm,
-                block=block | {"mlp_ratio": ratio, "dilation": place.dilation},
-                remat=self.remat,
-                scan=self.scan,
-            )
-            for depth, end, dim, ratio, place in zip(
-                self.stage_depths,
-                ends,
-                self.stage_dims,
-                self.mlp_ratios,
-                self._geometry(),
-                strict=True,
-            )
-        ]
+        block = functools.partial(
+            Block,
+            token_mixer=token_mixer_factory(self.token_mixer, self.kernel_size, self.mixer_ratio),
+            mixer_name=self.mixer_name,
+            norm=inner_norm,
+            layer_scale_init=0.0 if self.is_deployed else self.layer_scale_init,
+            depthwise_impl=self.depthwise_impl,
+            dtype=self.dtype,
+        )
+        blocks: list[list[BlockFactory]] = []
+        downsamples: list[DownsampleFactory | None] = []
+        for depth, dim, ratio, place in zip(
+            self.stage_depths, self.stage_dims, self.mlp_ratios, self._geometry(), strict=True
+        ):
+            own = functools.partial(block, mlp_ratio=ratio, dilation=place.dilation)
+            blocks.append([own] * depth)
+            # Zeros that a dilated downsampling pads with must not be shifted by its norm.
+            before = inner_norm if place.stride == 2 else norm
+            downsample = functools.partial(Downsample, dim, place, before, self.dtype)
+            downsamples.append(downsample if place.downsample else None)
+        self.stages = self.make_stages(blocks, downsamples, self.scan)
         self.classifier = head_class(self.head)(
             self.num_classes,
             self.dropout_rate,
@@ -137,42 +114,10 @@ class MetaNeXt(nn.Module):
             name="head",
         )
 
-    def __call__(
-        self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
-    ) -> jax.Array:
-        """Classifies images.
-
-        Args:
-          x: [B, H, W, 3] floats, already normalised; H and W at least the stride.
-          train: Use batch statistics (make "batch_stats" mutable) and drop (give rngs={"dropout":
-            key} if a rate is above 0).
-          positions: [B] int32, the examples' positions in the global batch, on which their drop
-            masks depend; None is 0 … B - 1.
-
-        Returns:
-          [B, num_classes] float32 logits (float64 if `dtype` is).
-
-        Raises:
-          UserError: x or positions do not fit, or B is no multiple of the BatchNorm group.
-        """
-        noise = self._noise(x, train, positions)
-        return self.classifier(self._stage_outputs(x, train, noise)[-1], noise)
-
-    def features(
-        self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
-    ) -> tuple[jax.Array, ...]:
-        """Returns the output of each stage, [B, H / s, W / s, dim] for strides s = 4, 8, 16, 32.
-
-        Networks of one stage return one map, those with an `output_stride` keep to it.
-        Arguments are those of the call; the maps have the compute dtype.
-        """
-        return self._stage_outputs(x, train, self._noise(x, train, positions))
-
-    def classify(
-        self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
-    ) -> jax.Array:
-        """Maps the last of the `features`, x: [B, h, w, dim], to logits [B, num_classes]."""
-        return self.classifier(x, self._noise(x, train, positions))
+    @property
+    def smallest_image(self) -> int:
+        total = self.patch_size * 2 ** (len(self.stage_depths) - 1)
+        return min(total, self.output_stride)
 
     @nn.nowrap
     def deployed(self, variables: Mapping[str, Any]) -> tuple["MetaNeXt", dict[str, Any]]:
@@ -196,28 +141,13 @@ class MetaNeXt(nn.Module):
     def _geometry(self) -> list[StageGeometry]:
         return stage_geometry(len(self.stage_depths), self.patch_size, self.output_stride)
 
-    def _stage_outputs(
-        self, x: jax.Array, train: bool, noise: DropNoise | None
-    ) -> tuple[jax.Array, ...]:
-        total = self.patch_size * 2 ** (len(self.stage_depths) - 1)
-        check_images(x, min(total, self.output_stride))
-        x = self.stem(x.astype(self.dtype), train)
-        outputs = []
-        for stage in self.stages:
-            x = stage(x, noise, train)
-            outputs.append(x)
-        return tuple(outputs)
-
     def _noise(self, x: jax.Array, train: bool, positions: jax.Array | None) -> DropNoise | None:
-        """Draws the network's one key, or none when nothing is dropped."""
         if train and self.is_deployed:
             raise UserError(
                 "a deployed network has no norms left to train; train the network it was made "
                 "from and deploy the result"
             )
-        if not train or (self.drop_path_rate == 0 and self.dropout_rate == 0):
-            return None
-        return DropNoise.create(self.make_rng("dropout"), x.shape[0], positions)
+        return super()._noise(x, train, positions)
 
 
 class Stem(nn.Module):
@@ -250,59 +180,6 @@ class Downsample(nn.Module):
         if self.geometry.stride == 2:
             return patch_conv(self.dim, 2, self.dtype, "conv")(x)
         return dilated_conv(self.dim, 2, self.geometry.conv_dilation, self.dtype, "conv")(x)
-
-
-class Stage(nn.Module):
-    """An optional downsampling and then blocks of one width.
-
-    Attributes:
-      dim: Channels.
-      drop_path_rates: One for each block.
-      first_block: Number of the first block in the network.
-      geometry: Of the downsampling and the mixers.
-      downsample_norm: Before the downsampling.
-      block: Arguments of `Block`.
-      remat: Recompute blocks in the backward pass.
-      scan: Loop over stacked blocks.
-    """
-
-    dim: int
-    drop_path_rates: Sequence[float]
-    first_block: int
-    geometry: StageGeometry
-    downsample_norm: NormFactory
-    block: Any
-    remat: bool = False
-    scan: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array, noise: DropNoise | None, train: bool = False) -> jax.Array:
-        """Maps x: [B, H, W, C] to [B, H', W', dim], H' = H or H // 2."""
-        if self.geometry.downsample:
-            norm, dtype = self.downsample_norm, self.block["dtype"]
-            x = Downsample(self.dim, self.geometry, norm, dtype, name="downsample")(x, train)
-
-        def apply_block(block, x, noise, rate, place):
-            return block(x, noise, rate, place, train), None
-
-        if self.remat:
-            # Inside a scan, XLA cannot merge the recomputation with the forward pass anyway.
-            apply_block = nn.remat(apply_block, prevent_cse=not self.scan)
-        rates = np.asarray(self.drop_path_rates, np.float32)
-        places = np.arange(len(rates), dtype=np.int32) + self.first_block
-        if self.scan:
-            loop = nn.scan(
-                apply_block,
-                variable_axes={"params": 0, "batch_stats": 0},
-                split_rngs={"params": True},
-                in_axes=(nn.broadcast, 0, 0),
-                length=len(rates),
-            )
-            blocks = Block(**self.block, name="blocks")
-            return loop(blocks, x, noise, jnp.asarray(rates), jnp.asarray(places))[0]
-        for j, (rate, place) in enumerate(zip(rates, places, strict=True)):
-            x, _ = apply_block(Block(**self.block, name=f"blocks_{j}"), x, noise, rate, place)
-        return x
 
 
 class Block(nn.Module):
@@ -346,7 +223,7 @@ class Block(nn.Module):
             dtype=self.dtype,
             name=self.mixer_name,
         )(x)
-        y = self.norm(name="norm")(y, train)
+        y = self.norm(name="norm")(checkpoint_name(y, MIXED), train)
         y = Mlp(int(C * self.mlp_ratio), self.dtype, name="mlp")(y)
         if self.layer_scale_init:
             first = nn.initializers.constant(self.layer_scale_init)
@@ -369,21 +246,3 @@ class Mlp(nn.Module):
         C = x.shape[-1]
         x = gelu(dense(self.hidden, self.dtype, "fc1")(x))
         return dense(C, self.dtype, "fc2")(x)
-
-
-def drop_path_rates(rate: float, stage_depths: Sequence[int]) -> np.ndarray:
-    """Returns the rate of each block of the network: linear from 0 to `rate`, both reached."""
-    return np.linspace(0, rate, sum(stage_depths))
-
-
-def check_images(x: jax.Array, smallest: int) -> None:
-    """Raises UserError unless x is [B, H, W, 3] floats of at least `smallest` pixels a side."""
-    if x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating):
-        raise UserError(
-            f"images are {x.dtype} {tuple(x.shape)}, expected normalised floats [B, H, W, 3]"
-        )
-    if min(x.shape[1:3]) < smallest:
-        raise UserError(
-            f"images are {x.shape[1]}×{x.shape[2]} pixels, expected at least "
-            f"{smallest}×{smallest}; enlarge them"
-        )

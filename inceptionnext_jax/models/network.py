@@ -1,6 +1,7 @@
-"""What the networks beside MetaNeXt share: their calls, and stages of blocks."""
+"""What all networks share: their calls, and stages of residual blocks."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY
 from typing import ClassVar
 
 import jax
@@ -11,36 +12,43 @@ from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.drop import DropNoise
-from inceptionnext_jax.models.metanext import check_images, drop_path_rates
+from inceptionnext_jax.models.remat import recomputed
 
 # Given `name`, makes a module that is called with (x, noise, rate, place, train).
 BlockFactory = Callable[..., nn.Module]
+# Given `name`, makes a module that is called with (x, train).
+DownsampleFactory = Callable[..., nn.Module]
 
 
-class Network(nn.Module, kw_only=True):
-    """A stem, stages of blocks and a classifier, which subclasses make in `setup`.
+class Network(nn.Module):
+    """A stem, stages and a classifier, which subclasses make in `setup`.
 
-    They are `stem(x, train)`, `stages` of (x, noise, train), and `classifier(x, noise)`.
+    They are `stem(x, train)`, `stages` of (x, noise, train), and `classifier(x, noise)`; a network
+    of other parts overrides `_stage_outputs` and `_classified`.
 
     Attributes:
       stage_depths: Blocks per stage.
       num_classes: Outputs of the classifier.
-      drop_path_rate: Rate of the last block; it rises linearly from 0 at the first.
       dropout_rate: Before the last linear layer.
-      remat: Recompute blocks in the backward pass instead of keeping their activations.
+      remat: Recompute blocks in the backward pass instead of keeping their activations; or the
+        name of a policy in `remat.POLICIES`, of which True is "full".
       dtype: Of convolutions, matrix products and activations. Parameters, statistics and logits
         are float32, or float64 if `dtype` is.
     """
 
     stage_depths: Sequence[int]
+    _: KW_ONLY
     num_classes: int = 1000
-    drop_path_rate: float = 0.0
     dropout_rate: float = 0.0
-    remat: bool = False
+    remat: bool | str = False
     dtype: DTypeLike = jnp.float32
 
-    smallest_image: ClassVar[int] = 32  # pixels of a side
-    image_multiple: ClassVar[int] = 1
+    image_multiple: ClassVar[int] = 1  # pixels of a side
+
+    @property
+    def smallest_image(self) -> int:
+        """Pixels of a side."""
+        return 32
 
     def __call__(
         self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
@@ -48,7 +56,7 @@ class Network(nn.Module, kw_only=True):
         """Classifies images.
 
         Args:
-          x: [B, H, W, 3] floats, already normalised.
+          x: [B, H, W, 3] floats, already normalised; H and W at least `smallest_image`.
           train: Use batch statistics (make "batch_stats" mutable) and drop (give rngs={"dropout":
             key} if a rate is above 0).
           positions: [B] int32, the examples' positions in the global batch, on which their drop
@@ -61,13 +69,14 @@ class Network(nn.Module, kw_only=True):
           UserError: x or positions do not fit, or B is no multiple of the BatchNorm group.
         """
         noise = self._noise(x, train, positions)
-        return self.classifier(self._stage_outputs(x, train, noise)[-1], noise)
+        return self._classified(self._stage_outputs(x, train, noise)[-1], train, noise)
 
     def features(
         self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
     ) -> tuple[jax.Array, ...]:
         """Returns the output of each stage, [B, H / s, W / s, dim] for strides s = 4, 8, 16, 32.
 
+        Networks of one stage return one map, those with an `output_stride` keep to it.
         Arguments are those of the call; the maps have the compute dtype.
         """
         return self._stage_outputs(x, train, self._noise(x, train, positions))
@@ -76,28 +85,7 @@ class Network(nn.Module, kw_only=True):
         self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
     ) -> jax.Array:
         """Maps the last of the `features`, x: [B, h, w, dim], to logits [B, num_classes]."""
-        return self.classifier(x, self._noise(x, train, positions))
-
-    def make_stages(
-        self,
-        blocks: Sequence[Sequence[BlockFactory]],
-        downsamples: Sequence[Callable[..., nn.Module] | None] | None = None,
-    ) -> list["Stage"]:
-        """Returns the stages of the given blocks, each after its downsampling if it has one."""
-        rates = drop_path_rates(self.drop_path_rate, self.stage_depths)
-        ends = np.cumsum(self.stage_depths)
-        return [
-            Stage(
-                blocks=tuple(factories),
-                drop_path_rates=tuple(rates[end - len(factories) : end].tolist()),
-                first_block=int(end) - len(factories),
-                downsample=downsample,
-                remat=self.remat,
-            )
-            for factories, end, downsample in zip(
-                blocks, ends, downsamples or [None] * len(blocks), strict=True
-            )
-        ]
+        return self._classified(x, train, self._noise(x, train, positions))
 
     def _stage_outputs(
         self, x: jax.Array, train: bool, noise: DropNoise | None
@@ -115,11 +103,56 @@ class Network(nn.Module, kw_only=True):
             outputs.append(x)
         return tuple(outputs)
 
+    def _classified(self, x: jax.Array, train: bool, noise: DropNoise | None) -> jax.Array:
+        return self.classifier(x, noise)
+
     def _noise(self, x: jax.Array, train: bool, positions: jax.Array | None) -> DropNoise | None:
         """Draws the network's one key, or none when nothing is dropped."""
-        if not train or (self.drop_path_rate == 0 and self.dropout_rate == 0):
+        if not train or not self._drops():
             return None
         return DropNoise.create(self.make_rng("dropout"), x.shape[0], positions)
+
+    @nn.nowrap
+    def _drops(self) -> bool:
+        return self.dropout_rate > 0
+
+
+class ResidualNetwork(Network):
+    """A network of residual blocks, which training drops now and then.
+
+    Attributes:
+      drop_path_rate: Rate of the last block; it rises linearly from 0 at the first.
+    """
+
+    _: KW_ONLY
+    drop_path_rate: float = 0.0
+
+    @nn.nowrap
+    def _drops(self) -> bool:
+        return self.drop_path_rate > 0 or super()._drops()
+
+    def make_stages(
+        self,
+        blocks: Sequence[Sequence[BlockFactory]],
+        downsamples: Sequence[DownsampleFactory | None] | None = None,
+        scan: bool = False,
+    ) -> list["Stage"]:
+        """Returns the stages of the given blocks, each after its downsampling if it has one."""
+        rates = drop_path_rates(self.drop_path_rate, self.stage_depths)
+        ends = np.cumsum(self.stage_depths)
+        return [
+            Stage(
+                blocks=tuple(factories),
+                drop_path_rates=tuple(rates[end - len(factories) : end].tolist()),
+                first_block=int(end) - len(factories),
+                downsample=downsample,
+                remat=self.remat,
+                scan=scan,
+            )
+            for factories, end, downsample in zip(
+                blocks, ends, downsamples or [None] * len(blocks), strict=True
+            )
+        ]
 
 
 class Stage(nn.Module):
@@ -129,15 +162,17 @@ class Stage(nn.Module):
       blocks: Their factories.
       drop_path_rates: One for each block.
       first_block: Number of the first block in the network.
-      downsample: Makes what comes before them, called with (x, train).
-      remat: Recompute blocks in the backward pass.
+      downsample: Makes what comes before them.
+      remat: Recompute blocks in the backward pass, as in `Network`.
+      scan: Loop over stacked blocks; all factories are the same.
     """
 
     blocks: Sequence[BlockFactory]
     drop_path_rates: Sequence[float]
     first_block: int
-    downsample: Callable[..., nn.Module] | None = None
-    remat: bool = False
+    downsample: DownsampleFactory | None = None
+    remat: bool | str = False
+    scan: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, noise: DropNoise | None, train: bool = False) -> jax.Array:
@@ -146,11 +181,40 @@ class Stage(nn.Module):
             x = self.downsample(name="downsample")(x, train)
 
         def apply_block(block, x, noise, rate, place):
-            return block(x, noise, rate, place, train)
+            return block(x, noise, rate, place, train), None
 
-        if self.remat:
-            apply_block = nn.remat(apply_block)
+        # Inside a scan, XLA cannot merge the recomputation with the forward pass anyway.
+        apply_block = recomputed(apply_block, self.remat, prevent_cse=not self.scan)
         rates = np.asarray(self.drop_path_rates, np.float32)
-        for j, (make_block, rate) in enumerate(zip(self.blocks, rates, strict=True)):
-            x = apply_block(make_block(name=f"blocks_{j}"), x, noise, rate, self.first_block + j)
+        places = np.arange(len(rates), dtype=np.int32) + self.first_block
+        if self.scan:
+            loop = nn.scan(
+                apply_block,
+                variable_axes={"params": 0, "batch_stats": 0},
+                split_rngs={"params": True},
+                in_axes=(nn.broadcast, 0, 0),
+                length=len(rates),
+            )
+            blocks = self.blocks[0](name="blocks")
+            return loop(blocks, x, noise, jnp.asarray(rates), jnp.asarray(places))[0]
+        for j, (make_block, rate, place) in enumerate(zip(self.blocks, rates, places, strict=True)):
+            x, _ = apply_block(make_block(name=f"blocks_{j}"), x, noise, rate, place)
         return x
+
+
+def drop_path_rates(rate: float, stage_depths: Sequence[int]) -> np.ndarray:
+    """Returns the rate of each block of the network: linear from 0 to `rate`, both reached."""
+    return np.linspace(0, rate, sum(stage_depths))
+
+
+def check_images(x: jax.Array, smallest: int) -> None:
+    """Raises UserError unless x is [B, H, W, 3] floats of at least `smallest` pixels a side."""
+    if x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating):
+        raise UserError(
+            f"images are {x.dtype} {tuple(x.shape)}, expected normalised floats [B, H, W, 3]"
+        )
+    if min(x.shape[1:3]) < smallest:
+        raise UserError(
+            f"images are {x.shape[1]}×{x.shape[2]} pixels, expected at least "
+            f"{smallest}×{smallest}; enlarge them"
+        )

@@ -18,13 +18,13 @@ from inceptionnext_jax.models.folding import fold_after
 from inceptionnext_jax.models.heads import LinearHead
 from inceptionnext_jax.models.layers import strided_conv
 from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_place
-from inceptionnext_jax.models.network import Network
+from inceptionnext_jax.models.network import ResidualNetwork
 from inceptionnext_jax.models.norm import LayerNorm
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 from inceptionnext_jax.models.token_mixers import Pool
 
 
-class PoolFormer(Network):
+class PoolFormer(ResidualNetwork):
     """Four stages of pooling blocks, LayerNorm and a linear classifier on the mean.
 
     Attributes:

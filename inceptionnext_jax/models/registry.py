@@ -14,6 +14,7 @@ from flax import linen as nn
 from inceptionnext_jax.errors import UserError, suggestion
 from inceptionnext_jax.models.heads import HEADS
 from inceptionnext_jax.models.norm import NORMS
+from inceptionnext_jax.models.remat import CHOICES as REMAT_CHOICES
 from inceptionnext_jax.models.token_mixers import TOKEN_MIXERS
 from inceptionnext_jax.ops.depthwise import check_impl
 
@@ -160,8 +161,11 @@ def _checked(options: dict[str, Any], own_depths: tuple[int, ...]) -> dict[str, 
     _require(options, "bn_group_size", _is_integer(options["bn_group_size"], 0), "an integer ≥ 0")
     for name in ("drop_path_rate", "dropout_rate"):
         _require(options, name, _is_rate(options[name]), "a number in [0, 1)")
-    for name in ("remat", "scan"):
-        _require(options, name, isinstance(options[name], bool), "True or False")
+    _require(options, "scan", isinstance(options["scan"], bool), "True or False")
+    remat = options["remat"]
+    choices = ", ".join(map(str, REMAT_CHOICES))
+    near = suggestion(str(remat), map(str, REMAT_CHOICES))
+    _require(options, "remat", remat in REMAT_CHOICES, f"one of {choices}{near}")
     check_impl(options["depthwise_impl"])
     strides = ", ".join(map(str, OUTPUT_STRIDES))
     _require(

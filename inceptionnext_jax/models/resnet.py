@@ -20,7 +20,7 @@ from inceptionnext_jax.models.drop import DropNoise, drop_path
 from inceptionnext_jax.models.folding import fold_after, norm_affine
 from inceptionnext_jax.models.heads import PlainHead
 from inceptionnext_jax.models.layers import dense, strided_conv
-from inceptionnext_jax.models.network import Network
+from inceptionnext_jax.models.network import ResidualNetwork
 from inceptionnext_jax.models.norm import BatchNorm, LayerNorm
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 
@@ -28,7 +28,7 @@ from inceptionnext_jax.models.registry import ModelInfo, register_model
 Factory = Callable[..., nn.Module]
 
 
-class ResNet(Network):
+class ResNet(ResidualNetwork):
     """A stem, four stages of residual blocks of which each first may stride, a linear classifier.
 
     Attributes:

@@ -19,7 +19,7 @@ from inceptionnext_jax.models.heads import PlainHead
 from inceptionnext_jax.models.layers import dense, param_dtype
 from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_place
 from inceptionnext_jax.models.metanext import Stem
-from inceptionnext_jax.models.network import Network
+from inceptionnext_jax.models.network import ResidualNetwork
 from inceptionnext_jax.models.norm import LayerNorm
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 from inceptionnext_jax.models.token_mixers import self_attention
@@ -28,7 +28,7 @@ _WINDOW = 7
 _NORM = functools.partial(LayerNorm, epsilon=1e-5)
 
 
-class SwinTransformer(Network):
+class SwinTransformer(ResidualNetwork):
     """Patches of 4 pixels, four stages of window attention, LayerNorm, a linear classifier.
 
     Attributes:

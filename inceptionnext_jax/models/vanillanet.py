@@ -23,19 +23,19 @@ from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models import folding
 from inceptionnext_jax.models.drop import DropNoise, dropout
 from inceptionnext_jax.models.layers import adaptive_max_pool, dense, param_dtype, patch_conv
-from inceptionnext_jax.models.metanext import check_images
+from inceptionnext_jax.models.network import Network, check_images
 from inceptionnext_jax.models.norm import BatchNorm
 from inceptionnext_jax.models.registry import ModelInfo, register_model
+from inceptionnext_jax.models.remat import recomputed
 from inceptionnext_jax.ops.depthwise import depthwise_conv
 
 EPSILON = 1e-6  # of every BatchNorm
 
 
-class VanillaNet(nn.Module):
+class VanillaNet(Network):
     """Stem, stages of layers of one width and resolution, and a classifier.
 
-    Attributes:
-      stage_depths: Layers per stage.
+    Attributes, beside those of `Network`, whose blocks are layers here:
       stem_dim: Channels of the stem at width 1.
       stage_dims: Channels per stage at width 1. Each stage begins with a pooling, but for the first
         of four, which keeps the stem's resolution.
@@ -44,34 +44,24 @@ class VanillaNet(nn.Module):
       pooled_sizes: Side of each stage's maps by adaptive pooling, whatever the image's; None
         halves the resolution.
       act_num: Positions to each side that the activation sees (n in section 3.2).
-      num_classes: Outputs.
-      dropout_rate: Before the classifier.
       bn_group_size: Images that share training statistics; 0 is the whole batch.
       depthwise_impl: Which implementation in `ops.depthwise` to use.
-      remat: Recompute layers in the backward pass instead of keeping their activations.
       is_deployed: The deployed form: one product a layer, no norms, no slope.
-      dtype: Of products and activations. Parameters, statistics and logits are float32, or float64
-        if `dtype` is.
     """
 
-    stage_depths: Sequence[int]
     stage_dims: Sequence[int]
     stem_dim: int = 512
     width: float = 1.0
     stem_stride: int = 4
     pooled_sizes: Sequence[int] | None = None
     act_num: int = 3
-    num_classes: int = 1000
-    dropout_rate: float = 0.0
     bn_group_size: int = 0
     depthwise_impl: str = "auto"
-    remat: bool = False
     is_deployed: bool = False
-    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         layer = functools.partial(
-            nn.remat(Layer, static_argnums=(3,)) if self.remat else Layer,
+            recomputed(Layer, self.remat, static_argnums=(3,)),
             act_num=self.act_num,
             bn_group_size=self.bn_group_size,
             depthwise_impl=self.depthwise_impl,
@@ -104,26 +94,6 @@ class VanillaNet(nn.Module):
             return None
         return "half" if self.pooled_sizes is None else self.pooled_sizes[stage]
 
-    def __call__(
-        self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
-    ) -> jax.Array:
-        """Classifies images.
-
-        Args:
-          x: [B, H, W, 3] floats, already normalised; H and W at least 32.
-          train: Use batch statistics (make "batch_stats" mutable) and drop (give rngs={"dropout":
-            key} if the rate is above 0).
-          positions: [B] int32, the examples' positions in the global batch, on which their drop
-            masks depend; None is 0 … B - 1.
-
-        Returns:
-          [B, num_classes] float32 logits (float64 if `dtype` is).
-
-        Raises:
-          UserError: x or positions do not fit, or B is no multiple of the BatchNorm group.
-        """
-        return self.classify(self.features(x, train)[-1], train, positions)
-
     def features(
         self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
     ) -> tuple[jax.Array, ...]:
@@ -132,27 +102,27 @@ class VanillaNet(nn.Module):
         The first is the stem's where no stage keeps its resolution. With adaptive pooling the maps
         have its sizes instead. Arguments are those of the call; maps have the compute dtype.
         """
-        check_images(x, 32)
-        slope = 1.0 if self.is_deployed else self.slope.value
-        x = self.stem(x.astype(self.dtype), slope, train)
+        return self._stage_outputs(x, train, None)  # dropout is the classifier's
+
+    def _stage_outputs(
+        self, x: jax.Array, train: bool, noise: DropNoise | None
+    ) -> tuple[jax.Array, ...]:
+        check_images(x, self.smallest_image)
+        x = self.stem(x.astype(self.dtype), self._slope(), train)
         maps = [x]
         for layer in self.stages:
-            x = layer(x, slope, train)
+            x = layer(x, self._slope(), train)
             if layer.pool is None:
                 maps[-1] = x
             else:
                 maps.append(x)
         return tuple(maps)
 
-    def classify(
-        self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
-    ) -> jax.Array:
-        """Maps the last of the `features`, x: [B, h, w, dim], to logits [B, num_classes]."""
-        slope = 1.0 if self.is_deployed else self.slope.value
-        noise = None
-        if train and self.dropout_rate > 0:
-            noise = DropNoise.create(self.make_rng("dropout"), x.shape[0], positions)
-        return self.classifier(x, slope, noise, train)
+    def _classified(self, x: jax.Array, train: bool, noise: DropNoise | None) -> jax.Array:
+        return self.classifier(x, self._slope(), noise, train)
+
+    def _slope(self) -> jax.Array | float:
+        return 1.0 if self.is_deployed else self.slope.value
 
     @nn.nowrap
     def deployed(self, variables: Any) -> tuple["VanillaNet", dict[str, Any]]:

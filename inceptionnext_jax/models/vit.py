@@ -17,7 +17,7 @@ from inceptionnext_jax.models.drop import DropNoise
 from inceptionnext_jax.models.heads import PlainHead
 from inceptionnext_jax.models.layers import param_dtype, patch_conv
 from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_place
-from inceptionnext_jax.models.network import Network
+from inceptionnext_jax.models.network import ResidualNetwork
 from inceptionnext_jax.models.norm import LayerNorm
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 from inceptionnext_jax.models.token_mixers import Attention
@@ -25,7 +25,7 @@ from inceptionnext_jax.models.token_mixers import Attention
 _PATCH = 16
 
 
-class VisionTransformer(Network):
+class VisionTransformer(ResidualNetwork):
     """Patches with position embeddings, blocks of attention, LayerNorm, a linear classifier.
 
     Images of other sizes than the native one get resized position embeddings.
@@ -38,8 +38,11 @@ class VisionTransformer(Network):
     dim: int
     grid: int = 14
 
-    smallest_image: ClassVar[int] = _PATCH
     image_multiple: ClassVar[int] = _PATCH
+
+    @property
+    def smallest_image(self) -> int:
+        return _PATCH
 
     def setup(self) -> None:
         norm = functools.partial(LayerNorm, epsilon=1e-6)

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from inceptionnext_jax import models
 from inceptionnext_jax.models.macs import count_macs, count_params
+from inceptionnext_jax.models.remat import MEANINGS
 from inceptionnext_jax.train import validate
 from inceptionnext_jax.train.schedule import ScheduleSettings, activation_slope
 
@@ -201,6 +202,7 @@ def rows(config: ConfigDict, plan: Plan) -> list[tuple[str, str, str]]:
         ("evaluation", f"{config.data.image_size} px", f"{config.data.interpolation}, crop "
          f"{plan.crop_pct:g}, batch {plan.eval_batch}"),
         ("loader", f"workers={_text(config.data.workers)}", f"{plan.workers} processes"),
+        ("recomputation", f"remat={config.model.remat}", MEANINGS[config.model.remat]),
         ("memory", config.compute_dtype, _memory(config, plan, model, params)),
         ("time left", "", "known after the first steps"),
     ]  # fmt: skip

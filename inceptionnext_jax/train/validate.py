@@ -9,11 +9,12 @@ from ml_collections import ConfigDict
 from inceptionnext_jax import models
 from inceptionnext_jax.augment.rand_augment import parse_rand_augment
 from inceptionnext_jax.errors import UserError, suggestion
+from inceptionnext_jax.models import remat
 from inceptionnext_jax.ops import depthwise
 from inceptionnext_jax.train.layer_decay import layer_rule
 from inceptionnext_jax.train.optimizer import DIRECTIONS
 
-CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, tuple[str | bool, ...]] = {
     "task": ("classification",),
     "compute_dtype": ("float32", "bfloat16", "float64"),
     "data.interpolation": ("bicubic", "bilinear"),
@@ -26,6 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "schedule.slope_name": ("linear", "cosine"),
     "on_nan": ("stop", "skip"),
     "model.depthwise_impl": ("auto", *sorted(depthwise.IMPLEMENTATIONS)),
+    "model.remat": remat.CHOICES,
 }
 POSITIVE = (
     "batch_size",
@@ -137,8 +139,9 @@ def _out_of_choice(config: ConfigDict) -> Iterator[str]:
     for key, choices in CHOICES.items():
         value = get(config, key)
         if value not in choices:
-            hint = suggestion(str(value), choices)
-            yield f"{key}={value!r} is not one of {', '.join(choices)}{hint}"
+            names = [str(choice) for choice in choices]
+            hint = suggestion(str(value), names)
+            yield f"{key}={value!r} is not one of {', '.join(names)}{hint}"
 
 
 def _out_of_range(config: ConfigDict) -> list[str]:

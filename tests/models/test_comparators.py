@@ -312,7 +312,8 @@ def test_gradients_reach_every_parameter(pair):
         assert 0 < np.abs(leaf).max() < np.inf, place
 
 
-def test_recomputed_blocks_have_the_same_gradients():
+@pytest.mark.parametrize("remat", [True, "mixer"])
+def test_recomputed_blocks_have_the_same_gradients(remat):
     options = {"num_classes": 5, "stage_depths": (2,), "drop_path_rate": 0.5, "dropout_rate": 0.3}
     model, x = create_model("deit_small", **options), images((4, 32, 32, 3))
 
@@ -323,7 +324,7 @@ def test_recomputed_blocks_have_the_same_gradients():
         return jax.jit(jax.grad(loss), compiler_options=QUICKLY)(variables)
 
     variables = random_variables(model)
-    plain, recomputed = gradients(model), gradients(model.clone(remat=True))
+    plain, recomputed = gradients(model), gradients(model.clone(remat=remat))
     for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(recomputed), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * np.abs(a).max() + 1e-8)
         assert np.abs(a).max() > 0

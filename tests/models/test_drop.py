@@ -9,7 +9,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from inceptionnext_jax import create_model
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.drop import DropNoise, drop_path, dropout
-from inceptionnext_jax.models.metanext import drop_path_rates
+from inceptionnext_jax.models.network import drop_path_rates
 from tests.models.oracle import random_variables
 
 KEY = jax.random.key(3)

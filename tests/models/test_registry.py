@@ -151,6 +151,7 @@ def test_unknown_option_suggests():
         ("bn_group_size", -1),
         ("bn_group_size", None),
         ("remat", "yes"),
+        ("remat", None),
         ("scan", 1),
         ("depthwise_impl", "fast"),
         ("stage_depths", (1, 1, 1)),
@@ -174,6 +175,11 @@ def test_unknown_option_suggests():
 def test_values_out_of_range_are_refused_by_name(option, value):
     with pytest.raises(UserError, match=option):
         create_model("inceptionnext_atto", **{option: value})
+
+
+def test_an_unknown_policy_of_recomputation_is_refused_with_the_choices():
+    with pytest.raises(UserError, match=r"'dost'.*False, True, full, dots, mixer.*mean dots"):
+        create_model("resnet50", remat="dost")
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", jnp.bfloat16, jnp.dtype("bfloat16")])

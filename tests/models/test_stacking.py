@@ -47,7 +47,8 @@ def unrolled(variables):
 
 
 @pytest.mark.parametrize(
-    ("scan", "remat"), [(True, False), (False, True), (True, True)], ids=["scan", "remat", "both"]
+    ("scan", "remat"),
+    [(True, False), (False, True), (True, True), (True, "full"), (True, "dots"), (True, "mixer")],
 )
 def test_training_pass_equals_the_unrolled_one(variables, unrolled, scan, remat):
     x, expected = unrolled
@@ -64,6 +65,33 @@ def test_training_pass_equals_the_unrolled_one(variables, unrolled, scan, remat)
             jax.tree.leaves_with_path(result[kind]), jax.tree.leaves(expected[kind]), strict=True
         ):
             np.testing.assert_allclose(ours, theirs, atol=1e-5 * largest, err_msg=str(path))
+
+
+def kept(remat):
+    """Returns the shapes of all that the backward pass of two scanned blocks is handed."""
+    model = make(scan=True, remat=remat, stage_depths=(2, 1, 1, 1))
+    x = jax.ShapeDtypeStruct((4, 64, 64, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, KEY, x)
+
+    def loss(params, rest, x):
+        rngs = {"dropout": KEY}
+        variables = {**rest, "params": params}
+        return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)[0].sum()
+
+    rest = {"batch_stats": variables["batch_stats"]}
+    found = jax.eval_shape(
+        lambda p, *args: jax.vjp(loss, p, *args)[1], variables["params"], rest, x
+    )
+    return [leaf.shape for leaf in jax.tree.leaves(found)]
+
+
+def test_policies_keep_what_their_names_say():
+    whole, hidden = (2, 4, 16, 16, 40), (2, 4 * 16 * 16, 160)  # of both blocks of the first stage
+    shapes = {remat: kept(remat) for remat in (True, "full", "dots", "mixer")}
+    assert shapes[True] == shapes["full"]
+    assert (shapes["full"].count(whole), shapes["full"].count(hidden)) == (1, 0)  # the inputs
+    assert (shapes["mixer"].count(whole), shapes["mixer"].count(hidden)) == (2, 0)
+    assert shapes["dots"].count(hidden) == 1
 
 
 def test_scanned_model_has_stacked_variables(variables):

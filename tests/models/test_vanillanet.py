@@ -112,7 +112,7 @@ def test_statistics_and_gradients_of_a_training_step_equal_torchs(restated):
 
     oracle = restated.make(DIMS5, POOLS5).train()
     oracle.slope = 0.3
-    model = inx.create_model("vanillanet_5", **NARROW, remat=True)
+    model = inx.create_model("vanillanet_5", **NARROW, remat="dots")
     variables = converted(model, state(oracle), 0.3)
     x, labels = images((6, 70, 97, 3)) + 1, np.arange(6) % 5
     expected = oracle(to_nchw(x))

@@ -3,6 +3,7 @@
 import pytest
 
 from configs import default
+from inceptionnext_jax.cli.flags import config_from
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.train import plan as plans
 from inceptionnext_jax.train.validate import check
@@ -41,6 +42,7 @@ def test_the_defaults_are_sound():
         ("model.name", "inceptionnext_tinny", "did you mean inceptionnext_tiny"),
         ("model.stage_depths", (3, 0, 9, 3), "positive"),
         ("model.depthwise_impl", "fast", "auto"),
+        ("model.remat", "dost", "not one of False, True, full, dots, mixer; did you mean dots"),
         ("on_nan", "ignore", "not one of stop, skip"),
         ("checkpoint.best_metric", "top1", "not one of"),
         ("checkpoint.best_metric", "eval_ema/top1", "needs ema_decay"),
@@ -109,6 +111,24 @@ def test_the_plan_of_the_paper():
     assert (plan.device_batch, plan.bn_group, plan.mix_group) == (512, 128, 128)
     assert plan.schedule.peak_lr == 4e-3
     assert plan.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "words"),
+    [
+        ("--config.seed=1", False, "nothing"),
+        ("--config.model.remat", True, "whole blocks"),
+        ("--config.model.remat=true", True, "whole blocks"),
+        ("--config.model.remat=dots", "dots", "linear layers"),
+    ],
+)
+def test_recomputation_is_set_by_truth_or_name_and_the_plan_says_it(flag, value, words):
+    config = config_from(["--config=configs/tiny.py:debug", flag])
+    assert config.model.remat == value
+    rows = plans.rows(config, plans.make_plan(config, IMAGENET, 1))
+    (line,) = [row for row in rows if row[0] == "recomputation"]
+    assert line[1] == f"remat={value}"
+    assert words in line[2]
 
 
 def test_another_batch_scales_the_rate_and_says_so():
