@@ -119,7 +119,7 @@ def explain_augment(args: argparse.Namespace) -> int:
     # Imported late: the help page needs none of it.
     from inceptionnext_jax.cli.flags import config_from
     from inceptionnext_jax.explain.sheet import contact_sheet
-    from inceptionnext_jax.train.files import replaced
+    from inceptionnext_jax.files import replaced
 
     config = config_from([f"--config={args.config}", *args.overrides])
     rows = augmented_rows(config, args.step, args.rows, args.columns)

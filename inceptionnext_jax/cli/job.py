@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import data, models
+from inceptionnext_jax.convert.load import Say, load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.tasks import build_task, check_labels
 from inceptionnext_jax.train import mesh as meshes
@@ -22,7 +23,7 @@ from inceptionnext_jax.train.init_from import other_classes
 from inceptionnext_jax.train.loop import Run, evaluate_weights, train
 from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.start import init_key
-from inceptionnext_jax.train.weights import Say, load_weights, place
+from inceptionnext_jax.train.weights import place
 
 
 def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:

@@ -42,10 +42,21 @@ def fetch_weights(source: str) -> Path:
     raise UserError(f"hub repository {name} holds none of {', '.join(missing)}")
 
 
+def fetch_config(source: str) -> Path | None:
+    """Returns the config.json of a hub id whose weights were fetched, or None if it has none."""
+    from huggingface_hub import errors, hf_hub_download
+
+    try:
+        return Path(hf_hub_download(source.removeprefix(PREFIX), "config.json"))
+    except (errors.EntryNotFoundError, errors.HfHubHTTPError, OSError):
+        return None
+
+
 def _out_of_reach(source: str, name: str, why: str) -> UserError:
     own = "" if source.startswith(PREFIX) else f"{source} is no file or folder here, and "
     return UserError(
         f"{own}hub id {name} cannot be fetched ({why}); fetch "
         f"https://huggingface.co/{name}/resolve/main/{FILES[0]} where there is a network, put it "
-        f"anywhere on this machine, and give its path instead of {source}"
+        f"anywhere on this machine (its config.json beside it), and give its path instead of "
+        f"{source}"
     )

@@ -143,13 +143,24 @@ class Family(NamedTuple):
 
     Attributes:
       pattern: Of the models' names.
-      namings: Tables, each of all the names; the first is the one to write.
+      namings: Tables, each of all the names; the first is timm's where timm has the models.
       classifier: Our path of the classifier's bias.
+      official: Which of `namings` the authors use.
     """
 
     pattern: str
     namings: tuple[tuple[Rule, ...], ...]
     classifier: tuple[str, ...]
+    official: int = 0
+
+    def naming(self, layout: str) -> tuple[Rule, ...]:
+        """Returns the table of a layout in `LAYOUTS`; raises UserError for another."""
+        if layout not in LAYOUTS:
+            raise UserError(f"layout={layout!r} is unknown, expected one of {', '.join(LAYOUTS)}")
+        return self.namings[self.official if layout == "official" else 0]
+
+
+LAYOUTS = ("timm", "official")
 
 
 FAMILIES = (
@@ -157,8 +168,8 @@ FAMILIES = (
     Family(r"convnext_\w+_iso", (CONVNEXT_ISOTROPIC,), LINEAR_HEAD),
     Family(r"convnext_\w+_par\w+", (CONVNEXT_PARTIAL,), LINEAR_HEAD),
     Family(r"inceptionnext_\w+", (INCEPTIONNEXT,), MLP_HEAD),
-    Family(r"convnext_atto", (CONVNEXT_CONV_MLP, CONVNEXT, CONVNEXT_AUTHORS), LINEAR_HEAD),
-    Family(r"convnext_\w+", (CONVNEXT, CONVNEXT_AUTHORS, CONVNEXT_CONV_MLP), LINEAR_HEAD),
+    Family(r"convnext_atto", (CONVNEXT_CONV_MLP, CONVNEXT, CONVNEXT_AUTHORS), LINEAR_HEAD, 2),
+    Family(r"convnext_\w+", (CONVNEXT, CONVNEXT_AUTHORS, CONVNEXT_CONV_MLP), LINEAR_HEAD, 1),
 )
 
 

@@ -4,9 +4,8 @@ Every missing, unexpected, misshapen or non-float array is collected and reporte
 that nobody meets them one run at a time.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,13 +57,17 @@ def from_torch(
         if problems.check(key, arrays.get(key), _torch_shape(leaf, expected)):
             leaves[path] = np.array(leaf.from_torch(arrays[key]), np.float32, order="C")
     counters = {key for key in arrays if key.endswith(f".{_COUNTER}")}
-    problems.unexpected += [key for key in arrays if key not in used | counters]
+    for key in sorted(arrays.keys() - used - counters):
+        problems.unexpected(key, arrays[key])
     problems.report(f"the state dict does not fit {name} with {num_classes} classes")
     return traverse_util.unflatten_dict(leaves)
 
 
 def to_torch(
-    name: str, variables: Mapping[str, Any], stage_depths: Sequence[int] | None = None
+    name: str,
+    variables: Mapping[str, Any],
+    stage_depths: Sequence[int] | None = None,
+    layout: str = "timm",
 ) -> dict[str, np.ndarray]:
     """Converts variables to a state dict that PyTorch's models load strictly.
 
@@ -72,6 +75,7 @@ def to_torch(
       name: Of the model, as in `create_model`.
       variables: {"params": …, "batch_stats": …}, plain or of a scanned model.
       stage_depths: As in `create_model`, of a net that is not as deep as published.
+      layout: Whose names to write: "timm" or, the authors', "official".
 
     Returns:
       float32 numpy arrays by PyTorch name, and an int64 zero for each BatchNorm's counter.
@@ -80,7 +84,7 @@ def to_torch(
       UserError: Arrays are missing, left over, of another shape or no floats: all are named.
     """
     known = family(name)
-    table = known.namings[0]
+    table = known.naming(layout)
     flat = traverse_util.flatten_dict(unstack_blocks(variables))
     arrays = {path: _as_numpy(value) for path, value in flat.items()}
     num_classes = _length(arrays.get(known.classifier))
@@ -92,46 +96,75 @@ def to_torch(
             state_dict[key] = np.array(leaf.to_torch(arrays[path]), np.float32, order="C")
         if path[-1] == "var":
             state_dict[f"{key.rpartition('.')[0]}.{_COUNTER}"] = np.zeros((), np.int64)
-    problems.unexpected += ["/".join(path) for path in arrays if path not in template]
+    for path in sorted(arrays.keys() - template.keys()):
+        problems.unexpected("/".join(path), arrays[path])
     problems.report(f"the variables do not fit {name} with {num_classes} classes")
     return state_dict
 
 
+class Problem(NamedTuple):
+    """One array that does not fit: its name, what is wrong, and what was found and expected."""
+
+    name: str
+    kind: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        if self.kind == "misshapen":
+            return f"{self.name} {self.found} instead of {self.expected}"
+        return f"{self.name} {self.found}" if self.kind == "not floats" else self.name
+
+
 class MismatchError(UserError):
-    """Arrays do not fit a model; `kinds` has the names by what is wrong with them."""
+    """Arrays do not fit a model; `problems` has each of them."""
 
-    def __init__(self, summary: str, kinds: Mapping[str, Sequence[str]]):
-        listed = [f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in kinds.items()]
-        super().__init__(f"{summary}; {'; '.join(listed)}")
-        self.kinds = kinds
+    def __init__(self, message: str, problems: Sequence[Problem]):
+        super().__init__(message)
+        self.problems = problems
+
+    @property
+    def kinds(self) -> dict[str, list[str]]:
+        """Names by what is wrong with them."""
+        return _by_kind(self.problems)
 
 
-@dataclasses.dataclass
+KINDS = ("missing", "unexpected", "misshapen", "not floats")
+
+
+def _by_kind(problems: Sequence[Problem]) -> dict[str, list[str]]:
+    kinds = {kind: [str(p) for p in problems if p.kind == kind] for kind in KINDS}
+    return {kind: names for kind, names in kinds.items() if names}
+
+
 class Problems:
-    """What is wrong with a set of arrays, by kind; each entry names one array."""
+    """What is wrong with a set of arrays."""
 
-    missing: list[str] = dataclasses.field(default_factory=list)
-    unexpected: list[str] = dataclasses.field(default_factory=list)
-    misshapen: list[str] = dataclasses.field(default_factory=list)
-    not_floats: list[str] = dataclasses.field(default_factory=list)
+    def __init__(self) -> None:
+        self._found: list[Problem] = []
 
     def check(self, key: str, array: np.ndarray | None, shape: tuple[int, ...]) -> bool:
         """Returns whether an array can be used, and notes why not."""
         if array is None:
-            self.missing.append(key)
+            self._found.append(Problem(key, "missing", "none", str(shape)))
         elif array.shape != shape:
-            self.misshapen.append(f"{key} {array.shape} instead of {shape}")
+            self._found.append(Problem(key, "misshapen", str(array.shape), str(shape)))
         elif not jnp.issubdtype(array.dtype, jnp.floating):
-            self.not_floats.append(f"{key} {array.dtype}")
+            self._found.append(Problem(key, "not floats", str(array.dtype), str(shape)))
         else:
             return True
         return False
 
+    def unexpected(self, key: str, array: np.ndarray) -> None:
+        """Notes an array that the model has no place for."""
+        self._found.append(Problem(key, "unexpected", str(array.shape), "none"))
+
     def report(self, summary: str) -> None:
-        """Raises one UserError with all problems if there are any."""
-        kinds = {name.replace("_", " "): keys for name, keys in vars(self).items() if keys}
-        if kinds:
-            raise MismatchError(summary, kinds)
+        """Raises one error with all problems if there are any."""
+        if self._found:
+            kinds = _by_kind(self._found).items()
+            listed = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in kinds]
+            raise MismatchError(f"{summary}; {'; '.join(listed)}", self._found)
 
 
 def _template(

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from inceptionnext_jax.convert.load import SHOWN, summary
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.train import trees
-from inceptionnext_jax.train.weights import SHOWN, summary
 
 CLASSIFIER = "params/head/"  # where another number of classes is allowed to make a difference
 # The network itself: weights for more of it than the model has mean another architecture.
