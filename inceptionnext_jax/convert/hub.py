@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from inceptionnext_jax.convert.quiet import only_errors
 from inceptionnext_jax.errors import UserError
 
 PREFIX = "hf://"
@@ -30,7 +31,8 @@ def fetch_weights(source: str) -> Path:
     missing: list[str] = []
     for file in FILES:
         try:
-            return Path(hf_hub_download(name, file))
+            with only_errors("huggingface_hub"):  # it tries again and again, and says so
+                return Path(hf_hub_download(name, file))
         except errors.LocalEntryNotFoundError as error:  # no network; a kind of the next
             raise _out_of_reach(source, name, "no network, or HF_HUB_OFFLINE is set") from error
         except errors.EntryNotFoundError:

@@ -57,6 +57,7 @@ def locate_source(
         config = path / CONFIG
         return Location(path / WEIGHTS, config=config if config.is_file() else None)
     if not path.exists() and hub.is_hub_id(str(source)):
+        say(f"{source}: asking the Hugging Face hub")
         fetched = hub.fetch_weights(str(source))
         say(f"{source}: {fetched}")
         return Location(fetched, config=hub.fetch_config(str(source)))
@@ -82,17 +83,17 @@ def load_weights(
     found = locate_source(source, say)
     if found.is_step:
         return read_step(found.path)
-    return read_file(found.path, model_name, stage_depths, say), None, {}
+    return read_file(found.path, model_name, {"stage_depths": stage_depths}, say), None, {}
 
 
 def read_file(
     path: Path,
     model_name: str,
-    stage_depths: Sequence[int] | None = None,
+    options: Mapping[str, Any],
     say: Say = lambda text: None,
     key: str | None = None,
 ) -> Variables:
-    """Variables of a weight file; `key` as in `files.read_weights`.
+    """Variables of a weight file; `key` as in `files.read_weights`, options of `create_model`.
 
     Raises:
       MismatchError: It does not fit the model.
@@ -102,7 +103,7 @@ def read_file(
     if entry and key is None:
         say(f"{path}: taking its entry {entry!r}")
     try:
-        return from_torch(model_name, arrays, stage_depths=stage_depths)
+        return from_torch(model_name, arrays, **options)
     except MismatchError as error:
         raise MismatchError(
             f"{path} does not fit model.name={model_name}: {summary(error.kinds)}; name the model "

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from inceptionnext_jax.convert.quiet import only_errors
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import unstack_blocks
 from inceptionnext_jax.models.trees import nested, paths_and_leaves
@@ -67,25 +68,8 @@ def read_step(step: Path) -> tuple[dict[str, Any], dict[str, Any] | None, dict[s
     """
     _refuse_links(step)
     try:
-        meta = read_meta(step)
-        shapes = {
-            path: about
-            for path, about in saved_shapes(step).items()
-            if path.split("/")[0] in _WEIGHTS
-        }
-        _check_claims(step, shapes)
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        wanted = nested(
-            {
-                path: jax.ShapeDtypeStruct(shape, dtype, sharding=device)
-                for path, (shape, dtype) in shapes.items()
-            }
-        )
-        restored = unstack_blocks(jax.tree.map(np.asarray, read_arrays(step, wanted)))
-        if not isinstance(meta, dict):
-            raise ValueError("its meta is no JSON object")
-        variables = {"params": restored["params"], "batch_stats": restored.get("batch_stats", {})}
-        return variables, restored.get("ema"), meta
+        with only_errors("absl"):  # Orbax misses a file that a run does not write
+            return _read_step(step)
     except UserError:
         raise
     except Exception as error:  # Orbax and TensorStore raise anything for damaged files
@@ -93,6 +77,24 @@ def read_step(step: Path) -> tuple[dict[str, Any], dict[str, Any] | None, dict[s
             f"checkpoint {step} is damaged ({_first_line(error)}); take another step or write it "
             f"again"
         ) from error
+
+
+def _read_step(step: Path) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
+    meta = read_meta(step)
+    if not isinstance(meta, dict):
+        raise ValueError("its meta is no JSON object")
+    shapes = {p: about for p, about in saved_shapes(step).items() if p.split("/")[0] in _WEIGHTS}
+    _check_claims(step, shapes)
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    wanted = nested(
+        {
+            path: jax.ShapeDtypeStruct(shape, dtype, sharding=device)
+            for path, (shape, dtype) in shapes.items()
+        }
+    )
+    restored = unstack_blocks(jax.tree.map(np.asarray, read_arrays(step, wanted)))
+    variables = {"params": restored["params"], "batch_stats": restored.get("batch_stats", {})}
+    return variables, restored.get("ema"), meta
 
 
 def _refuse_links(step: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from flax import traverse_util
 
 from inceptionnext_jax.convert.tables import Leaf, Rule, family, locate
@@ -27,7 +28,7 @@ def from_torch(
     name: str,
     state_dict: Mapping[str, Any],
     num_classes: int | None = None,
-    stage_depths: Sequence[int] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Converts a PyTorch state dict in the authors' or timm's names, whichever it has.
 
@@ -35,7 +36,7 @@ def from_torch(
       name: Of the model, as in `create_model`.
       state_dict: Arrays, or PyTorch tensors, of any float type.
       num_classes: Expected number; None takes it from the classifier.
-      stage_depths: As in `create_model`, of a net that is not as deep as published.
+      **options: Of `create_model`, such as `stage_depths`, where the net is not the named one.
 
     Returns:
       {"params": …, "batch_stats": …} of float32 numpy arrays, unstacked.
@@ -48,7 +49,7 @@ def from_torch(
     if num_classes is None:
         biases = (arrays.get(locate(table, known.classifier[1:])[0]) for table in known.namings)
         num_classes = _length(next((bias for bias in biases if bias is not None), None))
-    template = _template(name, num_classes, stage_depths)
+    template = _template(name, num_classes, options)
     table = max(known.namings, key=lambda naming: _coverage(naming, template, arrays))
     problems, leaves, used = Problems(), {}, set()
     for path, expected in template.items():
@@ -66,16 +67,16 @@ def from_torch(
 def to_torch(
     name: str,
     variables: Mapping[str, Any],
-    stage_depths: Sequence[int] | None = None,
     layout: str = "timm",
+    **options: Any,
 ) -> dict[str, np.ndarray]:
     """Converts variables to a state dict that PyTorch's models load strictly.
 
     Args:
       name: Of the model, as in `create_model`.
       variables: {"params": …, "batch_stats": …}, plain or of a scanned model.
-      stage_depths: As in `create_model`, of a net that is not as deep as published.
       layout: Whose names to write: "timm" or, the authors', "official".
+      **options: Of `create_model`, such as `stage_depths`, where the net is not the named one.
 
     Returns:
       float32 numpy arrays by PyTorch name, and an int64 zero for each BatchNorm's counter.
@@ -88,7 +89,7 @@ def to_torch(
     flat = traverse_util.flatten_dict(unstack_blocks(variables))
     arrays = {path: _as_numpy(value) for path, value in flat.items()}
     num_classes = _length(arrays.get(known.classifier))
-    template = _template(name, num_classes, stage_depths)
+    template = _template(name, num_classes, options)
     problems, state_dict = Problems(), {}
     for path, expected in template.items():
         key, leaf = locate(table, path[1:])
@@ -167,11 +168,25 @@ class Problems:
             raise MismatchError(f"{summary}; {'; '.join(listed)}", self._found)
 
 
+def check_variables(model: nn.Module, variables: Mapping[str, Any], summary: str) -> None:
+    """Raises MismatchError, beginning with `summary`, unless the arrays are the model's."""
+    arrays = {p: _as_numpy(v) for p, v in traverse_util.flatten_dict(dict(variables)).items()}
+    template, problems = _shapes(model), Problems()
+    for path, expected in template.items():
+        problems.check("/".join(path), arrays.get(path), expected.shape)
+    for path in sorted(arrays.keys() - template.keys()):
+        problems.unexpected("/".join(path), arrays[path])
+    problems.report(summary)
+
+
 def _template(
-    name: str, num_classes: int, stage_depths: Sequence[int] | None
+    name: str, num_classes: int, options: Mapping[str, Any]
 ) -> dict[Path, jax.ShapeDtypeStruct]:
     """Returns path -> shape of every array that the model has."""
-    model = create_model(name, num_classes=num_classes, stage_depths=stage_depths)
+    return _shapes(create_model(name, **{**options, "num_classes": num_classes}))
+
+
+def _shapes(model: nn.Module) -> dict[Path, jax.ShapeDtypeStruct]:
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     return traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), image))
 

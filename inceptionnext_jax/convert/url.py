@@ -71,7 +71,8 @@ def fetch(
             found = _sum(temporary)
             _check(address, None, found, wanted)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        why = getattr(error, "reason", None) or error
+        is_answer = isinstance(error, urllib.error.HTTPError)  # "HTTP Error 404: Not Found"
+        why = error if is_answer else getattr(error, "reason", None) or error
         raise UserError(
             f"{address} cannot be fetched ({why}); fetch it where there is a network, put it at "
             f"{path} or anywhere on this machine, and give its path instead"
