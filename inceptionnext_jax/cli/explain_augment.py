@@ -1,12 +1,10 @@
-"""`explain`: pictures of what a run does. `explain augment`: of the images that it trains on."""
+"""`explain augment`: the images that a run trains on, as its training step sees them."""
 
 import argparse
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.cli.pictures import checked_target, positive, save_picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,25 +30,8 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Adds `explain` to the command line."""
-    parser = subparsers.add_parser(
-        "explain",
-        help="draw what a run does: explain augment",
-        description="Pictures that explain a run.",
-    )
-    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
-    _add_augment(kinds)
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Runs the kind of explanation that was asked for."""
-    explain: int = args.explain(args)
-    return explain
-
-
-def _add_augment(kinds: Any) -> None:
+def add_kind(kinds: Any) -> None:
+    """Adds `explain augment` to the command line."""
     parser = kinds.add_parser(
         "augment",
         help="a contact sheet of augmented training images with their labels",
@@ -73,16 +54,9 @@ def _add_augment(kinds: Any) -> None:
         ("step", 1, "the first step (1 is a run's first)"),
     ):
         text = f"{what} (default: %(default)s)"
-        parser.add_argument(f"--{name}", type=_positive, default=default, metavar="N", help=text)
+        parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=text)
     _accept_overrides(parser)
     parser.set_defaults(explain=explain_augment)
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number ≥ 1")
-    return number
 
 
 def _accept_overrides(parser: argparse.ArgumentParser) -> None:
@@ -115,37 +89,18 @@ def _split(args: list[str]) -> tuple[list[str], list[str]]:
 
 def explain_augment(args: argparse.Namespace) -> int:
     """Writes the contact sheet and says what is on it."""
-    target = _checked_target(args.to)
+    target = checked_target(args.to)
     # Imported late: the help page needs none of it.
     from inceptionnext_jax.cli.flags import config_from
     from inceptionnext_jax.explain.sheet import contact_sheet
-    from inceptionnext_jax.files import replaced
 
     config = config_from([f"--config={args.config}", *args.overrides])
     rows = augmented_rows(config, args.step, args.rows, args.columns)
     title = f"{args.config} on {config.data.name} from step {args.step} on"
     sheet = contact_sheet(title, _recipe(config), rows)
-    try:
-        with replaced(target) as temporary:
-            sheet.save(temporary, format="PNG")
-    except OSError as error:
-        raise UserError(f"--to={args.to} cannot be written ({error.strerror or error})") from error
+    save_picture(sheet, target)
     print(f"wrote {args.to}: {len(rows)} rows of {len(rows[0].images)} images")
     return 0
-
-
-def _checked_target(to: str) -> Path:
-    """Refuses before the work what cannot be written after it."""
-    target = Path(to).expanduser()
-    if target.suffix.lower() != ".png":
-        raise UserError(f"--to={to} must end in .png")
-    if target.is_dir():
-        raise UserError(f"--to={to} is a folder; name a file")
-    if not target.parent.is_dir():
-        raise UserError(f"--to={to}: there is no folder {target.parent}; make it first")
-    if not os.access(target.parent, os.W_OK):
-        raise UserError(f"--to={to} cannot be written: no permission in folder {target.parent}")
-    return target
 
 
 @dataclass(frozen=True)

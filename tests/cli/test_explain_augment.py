@@ -10,7 +10,7 @@ from PIL import Image
 
 from inceptionnext_jax.__main__ import main
 from inceptionnext_jax.cli import job
-from inceptionnext_jax.cli.explain import augmented_rows
+from inceptionnext_jax.cli.explain_augment import augmented_rows
 from inceptionnext_jax.models import model_info
 from inceptionnext_jax.tasks import build_task
 from inceptionnext_jax.train import plan as plans
