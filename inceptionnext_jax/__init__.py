@@ -4,8 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inceptionnext_jax.models import create_model, list_models, model_info
-    from inceptionnext_jax.models.deploy import deploy
+    from inceptionnext_jax.models import create_model, deploy, list_models, model_info
     from inceptionnext_jax.pretrained import (
         Pretrained,
         load_model,
@@ -28,8 +27,7 @@ __all__ = [
     "save_pretrained",
 ]
 _HOMES = {
-    **dict.fromkeys(("create_model", "list_models", "model_info"), "models"),
-    "deploy": "models.deploy",
+    **dict.fromkeys(("create_model", "deploy", "list_models", "model_info"), "models"),
     **dict.fromkeys(
         ("Pretrained", "load_model", "load_pretrained", "predict", "save_pretrained"), "pretrained"
     ),

@@ -4,6 +4,7 @@ from inceptionnext_jax.models import ablations as _ablations  # noqa: F401
 from inceptionnext_jax.models import convnext as _convnext  # noqa: F401
 from inceptionnext_jax.models import inceptionnext as _inceptionnext  # noqa: F401
 from inceptionnext_jax.models import isotropic as _isotropic  # noqa: F401
+from inceptionnext_jax.models.deploy import deploy
 from inceptionnext_jax.models.registry import (
     ModelInfo,
     create_model,
@@ -12,4 +13,11 @@ from inceptionnext_jax.models.registry import (
     register_model,
 )
 
-__all__ = ["ModelInfo", "create_model", "list_models", "model_info", "register_model"]
+__all__ = [
+    "ModelInfo",
+    "create_model",
+    "deploy",
+    "list_models",
+    "model_info",
+    "register_model",
+]

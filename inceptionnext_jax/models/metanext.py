@@ -5,8 +5,8 @@ from Flax's defaults are PyTorch's: exact GELU, VALID padding, normal(0.02) weig
 """
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,10 @@ from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.drop import DropNoise, drop_path
+from inceptionnext_jax.models.geometry import StageGeometry, stage_geometry
 from inceptionnext_jax.models.heads import head_class
 from inceptionnext_jax.models.layers import dense, dilated_conv, param_dtype, patch_conv
+from inceptionnext_jax.models.metanext_folding import fold_variables
 from inceptionnext_jax.models.norm import make_norm
 from inceptionnext_jax.models.token_mixers import MixerFactory, token_mixer_factory
 
@@ -54,6 +56,8 @@ class MetaNeXt(nn.Module):
       remat: Recompute blocks in the backward pass instead of keeping their activations.
       scan: Stack a stage's blocks and loop over them: less to compile, the same results
         (`stacking.stack_blocks` converts the variables).
+      is_deployed: Whether norms and layer scales are part of the weights beside them, as after
+        `deployed`; such a network cannot be trained.
       dtype: Of convolutions, matrix products and activations. Parameters, statistics and logits
         are float32, or float64 if `dtype` is.
     """
@@ -79,12 +83,16 @@ class MetaNeXt(nn.Module):
     depthwise_impl: str = "auto"
     remat: bool = False
     scan: bool = False
+    is_deployed: bool = False
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         norm = functools.partial(make_norm, self.norm, self.bn_group_size, self.dtype)
+        inner_norm = functools.partial(norm, folded=self.is_deployed)
+        # Of a LayerNorm behind its convolution nothing can be folded.
+        stem_norm = inner_norm if self.norm == "batch" else norm
         self.stem = Stem(
-            self.stage_dims[0], self.patch_size, norm if self.stem_norm else None, self.dtype
+            self.stage_dims[0], self.patch_size, stem_norm if self.stem_norm else None, self.dtype
         )
         rates = drop_path_rates(self.drop_path_rate, self.stage_depths)
         ends = np.cumsum(self.stage_depths)
@@ -93,24 +101,30 @@ class MetaNeXt(nn.Module):
                 self.token_mixer, self.kernel_size, self.mixer_ratio
             ),
             "mixer_name": self.mixer_name,
-            "norm": norm,
-            "layer_scale_init": self.layer_scale_init,
+            "norm": inner_norm,
+            "layer_scale_init": 0.0 if self.is_deployed else self.layer_scale_init,
             "depthwise_impl": self.depthwise_impl,
             "dtype": self.dtype,
         }
-        geometry = stage_geometry(len(self.stage_depths), self.patch_size, self.output_stride)
         self.stages = [
             Stage(
                 dim=dim,
                 drop_path_rates=tuple(rates[end - depth : end].tolist()),
                 first_block=int(end - depth),
                 geometry=place,
+                # Zeros that a dilated downsampling pads with must not be shifted by its norm.
+                downsample_norm=inner_norm if place.stride == 2 else norm,
                 block=block | {"mlp_ratio": ratio, "dilation": place.dilation},
                 remat=self.remat,
                 scan=self.scan,
             )
             for depth, end, dim, ratio, place in zip(
-                self.stage_depths, ends, self.stage_dims, self.mlp_ratios, geometry, strict=True
+                self.stage_depths,
+                ends,
+                self.stage_dims,
+                self.mlp_ratios,
+                self._geometry(),
+                strict=True,
             )
         ]
         self.classifier = head_class(self.head)(
@@ -159,6 +173,28 @@ class MetaNeXt(nn.Module):
         """Maps the last of the `features`, x: [B, h, w, dim], to logits [B, num_classes]."""
         return self.classifier(x, self._noise(x, train, positions))
 
+    @nn.nowrap
+    def deployed(self, variables: Mapping[str, Any]) -> tuple["MetaNeXt", dict[str, Any]]:
+        """Returns the network of the same logits without norms and scales that fold into weights.
+
+        Args:
+          variables: "params" and, with BatchNorm, "batch_stats", blocks stacked or not.
+
+        Returns:
+          A MetaNeXt for inference only, and its variables; parameters that changed are numpy's.
+
+        Raises:
+          UserError: BatchNorm's statistics are missing.
+        """
+        if self.is_deployed:
+            return self, dict(variables)
+        folded = fold_variables(variables, self.norm, self._geometry(), self.scan)
+        return self.clone(is_deployed=True), folded
+
+    @nn.nowrap
+    def _geometry(self) -> list[StageGeometry]:
+        return stage_geometry(len(self.stage_depths), self.patch_size, self.output_stride)
+
     def _stage_outputs(
         self, x: jax.Array, train: bool, noise: DropNoise | None
     ) -> tuple[jax.Array, ...]:
@@ -173,6 +209,11 @@ class MetaNeXt(nn.Module):
 
     def _noise(self, x: jax.Array, train: bool, positions: jax.Array | None) -> DropNoise | None:
         """Draws the network's one key, or none when nothing is dropped."""
+        if train and self.is_deployed:
+            raise UserError(
+                "a deployed network has no norms left to train; train the network it was made "
+                "from and deploy the result"
+            )
         if not train or (self.drop_path_rate == 0 and self.dropout_rate == 0):
             return None
         return DropNoise.create(self.make_rng("dropout"), x.shape[0], positions)
@@ -197,7 +238,7 @@ class Downsample(nn.Module):
     """Between stages: norm, then a 2×2 convolution that halves the resolution or is dilated."""
 
     dim: int
-    geometry: "StageGeometry"
+    geometry: StageGeometry
     norm: NormFactory
     dtype: DTypeLike = jnp.float32
 
@@ -218,6 +259,7 @@ class Stage(nn.Module):
       drop_path_rates: One for each block.
       first_block: Number of the first block in the network.
       geometry: Of the downsampling and the mixers.
+      downsample_norm: Before the downsampling.
       block: Arguments of `Block`.
       remat: Recompute blocks in the backward pass.
       scan: Loop over stacked blocks.
@@ -226,7 +268,8 @@ class Stage(nn.Module):
     dim: int
     drop_path_rates: Sequence[float]
     first_block: int
-    geometry: "StageGeometry"
+    geometry: StageGeometry
+    downsample_norm: NormFactory
     block: Any
     remat: bool = False
     scan: bool = False
@@ -235,7 +278,7 @@ class Stage(nn.Module):
     def __call__(self, x: jax.Array, noise: DropNoise | None, train: bool = False) -> jax.Array:
         """Maps x: [B, H, W, C] to [B, H', W', dim], H' = H or H // 2."""
         if self.geometry.downsample:
-            norm, dtype = self.block["norm"], self.block["dtype"]
+            norm, dtype = self.downsample_norm, self.block["dtype"]
             x = Downsample(self.dim, self.geometry, norm, dtype, name="downsample")(x, train)
 
         def apply_block(block, x, noise, rate, place):
@@ -325,42 +368,6 @@ class Mlp(nn.Module):
         C = x.shape[-1]
         x = nn.gelu(dense(self.hidden, self.dtype, "fc1")(x), approximate=False)
         return dense(C, self.dtype, "fc2")(x)
-
-
-class StageGeometry(NamedTuple):
-    """How a stage follows the one before.
-
-    Attributes:
-      downsample: Whether it begins with a convolution between two widths.
-      stride: Of that convolution, 1 or 2.
-      conv_dilation: Of that convolution where its stride is 1.
-      dilation: Of the stage's token mixers.
-    """
-
-    downsample: bool
-    stride: int
-    conv_dilation: int
-    dilation: int
-
-
-def stage_geometry(stages: int, patch_size: int, output_stride: int) -> list[StageGeometry]:
-    """Returns each stage's geometry: stride 2 until `output_stride`, dilation × 2 from there.
-
-    Raises:
-      UserError: `output_stride` is no power of two, or less than the patches' size.
-    """
-    if output_stride < patch_size or output_stride.bit_count() != 1:
-        raise UserError(
-            f"output_stride={output_stride} is not possible with patches of {patch_size} pixels, "
-            f"use {patch_size} times a power of two"
-        )
-    stride, dilation, found = patch_size, 1, [StageGeometry(False, 1, 1, 1)]
-    for _ in range(1, stages):
-        step = 2 if stride < output_stride else 1
-        dilation *= 2 // step
-        stride *= step
-        found.append(StageGeometry(True, step, 1 if dilation <= 2 else 2, dilation))
-    return found
 
 
 def drop_path_rates(rate: float, stage_depths: Sequence[int]) -> np.ndarray:

@@ -78,10 +78,12 @@ class LayerNorm(nn.Module):
 
     Attributes:
       epsilon: Added to the variance; ConvNeXt's value, not PyTorch's default.
+      affine: Whether there are `scale` and `bias`.
       dtype: Of the result.
     """
 
     epsilon: float = 1e-6
+    affine: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -89,21 +91,42 @@ class LayerNorm(nn.Module):
         """Normalises x: [..., C], in training or not; returns the same shape in `dtype`."""
         C = x.shape[-1]
         wide = jnp.promote_types(jnp.float32, self.dtype)
-        scale = self.param("scale", nn.initializers.ones, (C,), wide)
-        bias = self.param("bias", nn.initializers.zeros, (C,), wide)
         x = x.astype(wide)
         centred = x - x.mean(-1, keepdims=True)
         var = jnp.square(centred).mean(-1, keepdims=True)
-        return (centred * lax.rsqrt(var + self.epsilon) * scale + bias).astype(self.dtype)
+        x = centred * lax.rsqrt(var + self.epsilon)
+        if self.affine:
+            scale = self.param("scale", nn.initializers.ones, (C,), wide)
+            x = x * scale + self.param("bias", nn.initializers.zeros, (C,), wide)
+        return x.astype(self.dtype)
+
+
+class NoNorm(nn.Module):
+    """What is left of a BatchNorm that is part of the weights beside it."""
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Returns x."""
+        return x
 
 
 NORMS = ("batch", "layer")
 
 
 def make_norm(
-    kind: str, group_size: int = 0, dtype: DTypeLike = jnp.float32, name: str | None = None
-) -> BatchNorm | LayerNorm:
-    """Makes the norm that `kind` of `NORMS` names; `group_size` only matters to "batch".
+    kind: str,
+    group_size: int = 0,
+    dtype: DTypeLike = jnp.float32,
+    folded: bool = False,
+    name: str | None = None,
+) -> BatchNorm | LayerNorm | NoNorm:
+    """Makes the norm that `kind` of `NORMS` names.
+
+    Args:
+      kind: Its name.
+      group_size: Images that share statistics; only matters to "batch".
+      dtype: Of the result.
+      folded: Make what is left of it in inference when weights beside it have taken what they can.
+      name: Of the module.
 
     Raises:
       UserError: The kind is unknown.
@@ -112,9 +135,9 @@ def make_norm(
         raise UserError(
             f"norm={kind!r} is unknown, expected one of {', '.join(NORMS)}{suggestion(kind, NORMS)}"
         )
-    if kind == "batch":
-        return BatchNorm(group_size, dtype=dtype, name=name)
-    return LayerNorm(dtype=dtype, name=name)
+    if kind == "layer":
+        return LayerNorm(affine=not folded, dtype=dtype, name=name)
+    return NoNorm(name=name) if folded else BatchNorm(group_size, dtype=dtype, name=name)
 
 
 def group_length(batch: int, group_size: int) -> int:

@@ -7,7 +7,7 @@ import pytest
 from inceptionnext_jax import create_model
 from inceptionnext_jax.convert import from_torch
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.models.metanext import stage_geometry
+from inceptionnext_jax.models.geometry import stage_geometry
 from tests.models.oracle import images, logits_of, randomised, relative_error, state, to_nchw
 
 
