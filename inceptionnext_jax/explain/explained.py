@@ -62,12 +62,13 @@ def explain_images(
     found = []
     for batch, count in _batches(pretrained, images):
         classes = None if target is None else jnp.full(len(batch), target)
-        result = explain(variables, batch, classes)
-        found.append([part[:count] for part in result])
-    maps, classes, logits = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        found.append((explain(variables, batch, classes), count))
+    maps = np.concatenate([result.maps[:count] for result, count in found])
+    chosen = np.concatenate([result.classes[:count] for result, count in found])
+    logits = np.concatenate([result.logits[:count] for result, count in found])
     chances = np.asarray(jax.nn.softmax(logits))
-    probabilities = np.take_along_axis(chances, classes[:, None], axis=1)[:, 0]
-    return Explained(path, maps, enlarged(maps, size), classes, probabilities)
+    probabilities = np.take_along_axis(chances, chosen[:, None], axis=1)[:, 0]
+    return Explained(path, maps, enlarged(maps, size), chosen, probabilities)
 
 
 def receptive_field(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
