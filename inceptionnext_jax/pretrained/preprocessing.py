@@ -65,6 +65,12 @@ class Preprocessing:
 
         Returns [image_size, image_size, 3] uint8; raises UserError for what is no image.
         """
+        if isinstance(image, np.ndarray) and (
+            image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3
+        ):
+            raise UserError(
+                f"{name} is {image.dtype} {image.shape}, expected uint8 [H, W, 3] (RGB, 0 … 255)"
+            )
         return eval_pixels(
             image,
             size=self.image_size,

@@ -111,14 +111,14 @@ def test_standard_input_is_an_image_or_paths(twins, folder, expected, capsys, mo
 
 
 def test_unreadable_images_are_reported_and_the_rest_go_on(twins, folder, capsys, tmp_path):
-    bad = [
-        tmp_path / name for name in ("cut.png", "text.jpg", "none.png", "bomb.png", "null\0.png")
-    ]
+    names = ("cut.png", "text.jpg", "none.png", "bomb.png", "thin.png", "null\0.png")
+    bad = [tmp_path / name for name in names]
     bad[0].write_bytes((folder / "a.png").read_bytes()[:5000])
     bad[1].write_text("no image")
     header = bytearray((folder / "a.png").read_bytes())
     header[16:24] = (2**30).to_bytes(4, "big") * 2
     bad[3].write_bytes(header)
+    Image.new("L", (60_000, 1)).save(bad[4])
     code, out, err = predict(capsys, twins[0], bad[0], folder / "a.png", *bad[1:], folder / "b.jpg")
     assert code == 2
     assert out[::6] == [f"{folder}/a.png", f"{folder}/b.jpg"]
@@ -156,3 +156,5 @@ def test_the_library_takes_arrays_and_bytes_and_raises(twins, folder):
         np.testing.assert_allclose(one.probabilities, found[0].probabilities, rtol=1e-5)
     with pytest.raises(UserError, match="cannot read image none"):
         list(inx.predict(loaded, ["none"]))
+    with pytest.raises(UserError, match=r"image 0 is float64 \(8, 8\), expected uint8"):
+        list(inx.predict(loaded, [np.zeros((8, 8))]))
