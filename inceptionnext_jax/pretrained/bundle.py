@@ -47,7 +47,8 @@ class Pretrained:
         if self.preprocessing is None:
             object.__setattr__(self, "preprocessing", Preprocessing.of(info))
         given = self.class_names
-        if isinstance(given, str) or not all(type(name) is str for name in given):
+        is_list = isinstance(given, Sequence) and not isinstance(given, str)
+        if not is_list or not all(type(name) is str for name in given):
             raise UserError("class_names are not a list of strings")
         if len(given) > self.num_classes:
             raise UserError(f"{len(given)} class_names are given for {self.num_classes} classes")

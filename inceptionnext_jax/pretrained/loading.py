@@ -141,7 +141,7 @@ def _from_step(
         variables if averages is None or key == "params" else averages,
         {**own, **options},
         Preprocessing.of(model_info(chosen), given if isinstance(given, dict) else {}),
-        meta.get("class_names", ()),
+        meta.get("class_names") or (),
         metrics=_measured(step),
     )
 

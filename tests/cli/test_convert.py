@@ -313,11 +313,26 @@ def test_there_are_more_than_fifty_hostile_files():
     assert len(HOSTILE) > 50
 
 
+def change_meta(step, **changes):
+    path = step / "meta/metadata"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
 DAMAGED_STEPS = {
     "a link": lambda step: (step / "state/link").symlink_to("/etc/passwd"),
     "no metadata": lambda step: (step / "state/_METADATA").unlink(),
     "metadata cut": lambda step: (step / "state/_METADATA").write_text("{"),
     "meta is a list": lambda step: (step / "meta/metadata").write_text("[1]"),
+    "names are a number": lambda step: change_meta(step, class_names=7),
+    "names are numbers": lambda step: change_meta(step, class_names=[1, 2]),
+    "model is a list": lambda step: change_meta(step, config={"model": {"name": ["x"]}}),
+    "mixer is a list": lambda step: change_meta(
+        step, config={"model": {"name": ATTO, "token_mixer": []}}
+    ),
+    "a billion blocks": lambda step: change_meta(
+        step, config={"model": {"name": ATTO, "stage_depths": [10**9] * 4}}
+    ),
+    "size of text": lambda step: change_meta(step, preprocessing={"image_size": "big"}),
     "no state": lambda step: [p.unlink() for p in (step / "state").rglob("*") if p.is_file()],
 }
 
