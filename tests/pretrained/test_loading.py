@@ -201,7 +201,9 @@ CONFIGS = {
     "a billion blocks": {
         "inceptionnext_jax": {"model": ATTO, "options": {"stage_depths": [10**9, 1, 1, 1]}}
     },
-    "a mixer that is a list": {"inceptionnext_jax": {"model": ATTO, "options": {"token_mixer": []}}},
+    "a mixer that is a list": {
+        "inceptionnext_jax": {"model": ATTO, "options": {"token_mixer": []}}
+    },
     "options are a list": {"inceptionnext_jax": {"model": ATTO, "options": [1]}},
     "model is a path": {"inceptionnext_jax": {"model": "../../etc/passwd"}},
     "oblong": {"architecture": "inception_next_atto", "pretrained_cfg": {"input_size": [3, 2, 4]}},
