@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.export import onnx_graph
 from inceptionnext_jax.export.function import Inference, largest_difference
 
 FILE = "model.onnx"
@@ -45,6 +46,7 @@ def to_onnx(inference: Inference) -> bytes:
         input_names=[INPUT],
         output_names=[OUTPUT],
     )
+    onnx_graph.optimise(model)
     data: bytes = model.SerializeToString()
     _check(data, inference)
     return data

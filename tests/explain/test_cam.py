@@ -15,6 +15,8 @@ from tests.models.oracle import images, random_variables, randomised, state, to_
 
 DEPTHS, CLASSES = (1, 1, 2, 1), 6
 LAYERS = ["stages_3", "stages_2/blocks_0", "stages_1/blocks_0/{mixer}", "stem"]
+ALL = [(layer, method) for layer in LAYERS for method in ("gradcam", "gradcam++")]
+QUICK = [ALL[0], ALL[1], ALL[5], ALL[6]]  # of InceptionNeXt; the others take their time
 
 
 def hooked(model, module, x, classes):
@@ -52,21 +54,29 @@ def gradcam_plus_plus(a, g):
     return (weights * a).sum(1).relu()
 
 
-@pytest.fixture(scope="module", params=["inceptionnext_atto", "convnext_atto"])
-def twins(request, timm):
-    name, options = request.param, {"stage_depths": DEPTHS}
+def twins(timm, name):
+    """(our network, its variables, timm's network) with the same weights."""
+    options = {"stage_depths": DEPTHS}
     oracle = randomised(timm, name, CLASSES, depths=DEPTHS)
     variables = from_torch(name, state(oracle), **options)
     ours = inx.create_model(name, num_classes=CLASSES, depthwise_impl="conv", **options)
     return ours, variables, oracle
 
 
-@pytest.mark.parametrize("method", ["gradcam", "gradcam++"])
-@pytest.mark.parametrize("layer", LAYERS)
-def test_maps_equal_hooks_on_timm(twins, layer, method):
+@pytest.mark.parametrize(
+    ("name", "layer", "method"),
+    [
+        pytest.param(
+            name, *pair, marks=[] if name.startswith("inc") and pair in QUICK else pytest.mark.slow
+        )
+        for name in ("inceptionnext_atto", "convnext_atto")
+        for pair in ALL
+    ],
+)
+def test_maps_equal_hooks_on_timm(timm, name, layer, method):
     import torch
 
-    ours, variables, oracle = twins
+    ours, variables, oracle = twins(timm, name)
     mixer = "token_mixer" if ours.norm == "batch" else "conv_dw"
     layer = layer.format(mixer=mixer)
     x = 3 * images((CLASSES, 64, 64, 3)) + images((CLASSES, 1, 1, 3), seed=2)

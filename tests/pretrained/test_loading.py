@@ -3,7 +3,6 @@
 import dataclasses
 import json
 
-import jax
 import numpy as np
 import pytest
 
@@ -13,7 +12,6 @@ from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.trees import paths_and_leaves
 from inceptionnext_jax.pretrained import Preprocessing, Pretrained
 from tests.models.oracle import images, logits_of, random_variables
-from tests.runs import run, saved_arrays
 
 ATTO, DEPTHS = "inceptionnext_atto", (1, 1, 1, 1)
 SHALLOW = {"stage_depths": DEPTHS}
@@ -107,36 +105,6 @@ def test_timms_names_are_ours(architecture, size, name):
     from inceptionnext_jax.convert.timm_names import our_name
 
     assert our_name(architecture, [3, size, size]) == name
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run with averages on a mesh of 4 × 2 devices; returns its workdir."""
-    workdir = tmp_path_factory.mktemp("run")
-    changes = {"total_steps": 2, "ema_decay": 0.5, "checkpoint.every_steps": 1, "mesh.fsdp": 2}
-    run(workdir, **changes)
-    return workdir
-
-
-def test_a_run_on_any_mesh_is_loaded_onto_one_device(trained):
-    said = []
-    loaded = inx.load_pretrained(trained, say=said.append)
-    assert said == [f"{trained}/checkpoints/2: taking the averaged weights"]
-    assert loaded.class_names == tuple("0123456789")
-    assert loaded.preprocessing.image_size == 32
-    assert loaded.options == {"stage_depths": [1, 1, 1, 1]}
-    arrays = saved_arrays(trained, 2)
-    flat = dict(paths_and_leaves(loaded.variables))
-    assert len(flat) == 90
-    for path, leaf in flat.items():
-        assert isinstance(leaf, np.ndarray)
-        np.testing.assert_array_equal(leaf, arrays[f"ema/{path}"], err_msg=path)
-    plain = inx.load_pretrained(trained / "checkpoints/1", key="params")
-    arrays = saved_arrays(trained, 1)
-    for path, leaf in paths_and_leaves(plain.variables):
-        np.testing.assert_array_equal(leaf, arrays[path], err_msg=path)
-    model, variables = inx.load_model(trained, depthwise_impl="conv")
-    assert jax.eval_shape(model.apply, variables, images((2, 32, 32, 3))).shape == (2, 10)
 
 
 def test_a_bare_file_needs_a_name_and_takes_the_models_own_preprocessing(tmp_path):
