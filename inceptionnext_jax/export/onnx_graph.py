@@ -1,7 +1,8 @@
 """ONNX graphs rewritten so that runtimes recognise what they have fast kernels for.
 
-JAX adds a convolution's bias afterwards and cuts channels one slice at a time; runtimes see a bias
-only as an input of `Conv`, and copy less for one `Split`. Values stay the same.
+JAX adds a convolution's bias afterwards, cuts channels one slice at a time and keeps them last;
+runtimes see a bias only as an input of `Conv`, copy less for one `Split` and want channels first.
+Values stay the same but for rounding.
 """
 
 import itertools
@@ -10,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
-_TO_NHWC = [0, 2, 3, 1]
+from inceptionnext_jax.export.onnx_layout import TO_NHWC, channels_first
 
 
 def optimise(model: Any) -> None:
     """Rewrites the graph of an onnx.ModelProto in place."""
     _fuse_biases(model.graph)
     _join_slices(model.graph)
+    channels_first(model.graph)
+    _drop_unused(model.graph)
 
 
 def _fuse_biases(graph: Any) -> None:
@@ -79,6 +82,22 @@ def _join_slices(graph: Any) -> None:
         _replace(graph, {name: split if name == first else None for name in outputs}, "Slice")
 
 
+def _drop_unused(graph: Any) -> None:
+    """Removes nodes and constants that nobody takes any more; of those runtimes would warn."""
+    uses = _uses(graph)
+    alive = []
+    for node in reversed(graph.node):  # whoever takes a value comes after it
+        if any(uses[name] for name in node.output):
+            alive.append(node)
+        else:
+            uses.subtract(node.input)
+    del graph.node[:]
+    graph.node.extend(reversed(alive))
+    kept = [tensor for tensor in graph.initializer if uses[tensor.name]]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
 def _last_dim(value: Any) -> int:
     dims = value.type.tensor_type.shape.dim
     return dims[-1].dim_value if dims else 0
@@ -93,7 +112,7 @@ def _uses(graph: Any) -> Counter:
 def _is_transpose(node: Any) -> bool:
     if node is None or node.op_type != "Transpose":
         return False
-    return any(a.name == "perm" and list(a.ints) == _TO_NHWC for a in node.attribute)
+    return any(a.name == "perm" and list(a.ints) == TO_NHWC for a in node.attribute)
 
 
 def _replace(graph: Any, by_output: dict[str, Any], op_type: str) -> None:

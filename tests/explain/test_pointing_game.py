@@ -30,7 +30,7 @@ def test_maps_point_at_digits_on_noise(tmp_path):
 
 
 def test_boxes_are_where_the_ink_is(tmp_path):
-    """Noise stays below half of white, ink does not: the box holds all that is bright."""
+    """Noise stays below 100, ink does not: the box holds all that is bright."""
     from sklearn.datasets import load_digits
 
     random = np.random.default_rng(0)
