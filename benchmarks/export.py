@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks import environment
 
 RESULT = Path(__file__).parent / "results/cpu/export.json"
-MODELS = ("inceptionnext_atto", "inceptionnext_tiny", "convnext_tiny")
+MODELS = ("inceptionnext_atto", "inceptionnext_tiny")
 BATCHES = (1, 8)
 _START = {
     ".onnx": "import numpy as np, onnxruntime\n"
@@ -88,7 +88,7 @@ def race(ours: Path, theirs: Path, size: int, batch: int, rounds: int) -> dict[s
     }
 
 
-def start_seconds(path: Path, shape: tuple[int, ...], times: int = 3) -> float:
+def start_seconds(path: Path, shape: tuple[int, ...], times: int = 2) -> float:
     """Seconds from a new process to its first answer, the least of some."""
     code = _START[path.suffix].format(path=str(path), shape=shape)
     found = []

@@ -34,10 +34,10 @@ def _fuse_biases(graph: Any) -> None:
         if add.op_type != "Add":
             continue
         for value, constant in (tuple(add.input), tuple(reversed(add.input))):
-            transpose = producers.get(value)
+            transpose: Any = producers.get(value)
             if constant not in constants or not _is_transpose(transpose) or uses[value] != 1:
                 continue
-            conv = producers.get(transpose.input[0])  # type: ignore[union-attr]
+            conv = producers.get(transpose.input[0])
             bias = numpy_helper.to_array(constants[constant])
             is_plain = conv is not None and conv.op_type == "Conv" and len(conv.input) == 2
             if not is_plain or uses[conv.output[0]] != 1 or not 1 < bias.size == bias.shape[-1]:
@@ -45,7 +45,7 @@ def _fuse_biases(graph: Any) -> None:
             name = f"{conv.output[0]}_bias"
             graph.initializer.append(numpy_helper.from_array(bias.reshape(-1), name))
             conv.input.append(name)
-            transpose.output[0] = add.output[0]  # type: ignore[union-attr]
+            transpose.output[0] = add.output[0]
             fused.append(add.output[0])
             break
     # Its Transpose has the same name by now and comes first.

@@ -68,15 +68,15 @@ class _Rewriter:
 
         if node.op_type == "Reshape":
             return self._product(node)
-        maps = [self._first.get(name) for name in node.input]
+        inputs = [self._first.get(name, name) for name in node.input]
+        known = [name in self._first for name in node.input]
         attributes = _attributes(node)
-        if node.op_type in ("Gelu", "Add") and all(maps):
-            inputs = maps
-        elif node.op_type == "Concat" and all(maps) and attributes["axis"] in (3, -1):
-            inputs, attributes["axis"] = maps, 1
-        elif node.op_type == "Split" and maps[0] and attributes["axis"] in (3, -1):
-            inputs, attributes["axis"] = [maps[0], *node.input[1:]], 1
-        else:
+        by_channel = attributes.get("axis") in (3, -1)
+        is_join = node.op_type == "Concat" and all(known) and by_channel
+        is_cut = node.op_type == "Split" and known[0] and by_channel
+        if is_join or is_cut:
+            attributes["axis"] = 1
+        elif node.op_type not in ("Gelu", "Add") or not all(known):
             return None
         outputs = [self._name(name) for name in node.output]
         return helper.make_node(node.op_type, inputs, outputs, name=outputs[0], **attributes)
