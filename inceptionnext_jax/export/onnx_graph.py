@@ -37,7 +37,7 @@ def _fuse_biases(graph: Any) -> None:
             transpose: Any = producers.get(value)
             if constant not in constants or not _is_transpose(transpose) or uses[value] != 1:
                 continue
-            conv = producers.get(transpose.input[0])
+            conv: Any = producers.get(transpose.input[0])
             bias = numpy_helper.to_array(constants[constant])
             is_plain = conv is not None and conv.op_type == "Conv" and len(conv.input) == 2
             if not is_plain or uses[conv.output[0]] != 1 or not 1 < bias.size == bias.shape[-1]:
