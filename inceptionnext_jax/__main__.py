@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from inceptionnext_jax.errors import UserError
 
-COMMANDS = ("explain", "models", "prepare")
+COMMANDS = ("convert", "explain", "export", "models", "predict", "prepare")
 
 
 class _Parser(argparse.ArgumentParser):

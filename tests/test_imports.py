@@ -16,6 +16,7 @@ ROOMS = [
     "train",
     "explain",
     "export",
+    "pretrained",
     "convert",
     "augment",
     "data",

@@ -1,7 +1,6 @@
 """From a config to a run: what main.py does with its flags."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import data, models
+from inceptionnext_jax.cli.runtime import cache_compilations
+from inceptionnext_jax.convert.load import Say, load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.tasks import build_task, check_labels
 from inceptionnext_jax.train import mesh as meshes
@@ -22,7 +23,7 @@ from inceptionnext_jax.train.init_from import other_classes
 from inceptionnext_jax.train.loop import Run, evaluate_weights, train
 from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.start import init_key
-from inceptionnext_jax.train.weights import Say, load_weights, place
+from inceptionnext_jax.train.weights import place
 
 
 def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:
@@ -61,12 +62,7 @@ def configure_jax(config: ConfigDict) -> None:
     if config.debug_nans:
         jax.config.update("jax_debug_nans", True)
     if config.compilation_cache:
-        folder = Path(config.compilation_cache).expanduser()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            jax.config.update("jax_compilation_cache_dir", str(folder))
-        except OSError as error:
-            print(f"no compilation cache: {folder} ({error.strerror})", file=sys.stderr)
+        cache_compilations(config.compilation_cache)
 
 
 def open_dataset(config: ConfigDict) -> data.Dataset:

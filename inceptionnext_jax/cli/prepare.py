@@ -13,6 +13,13 @@ from typing import Any
 from inceptionnext_jax.errors import UserError
 
 FORMATS = ("array_record", "tfrecord")
+_EXAMPLES = """\
+with a network:
+  python -m inceptionnext_jax prepare cifar10 --data-dir out/data
+
+with ImageNet's two archives in ~/tars:
+  python -m inceptionnext_jax prepare imagenet2012 --manual-dir ~/tars --data-dir out/data
+"""
 _IMAGENET_FILES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
@@ -23,6 +30,8 @@ def add_parser(subparsers: Any) -> None:
         help="prepare a TFDS data set for reading without TensorFlow",
         description="Runs the TFDS builder NAME. For imagenet2012 put "
         f"{' and '.join(_IMAGENET_FILES)} (from image-net.org) into the folder --manual-dir.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "name", help="TFDS name, e.g. imagenet2012, cifar10, imagenet_resized/64x64"

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from inceptionnext_jax.convert.quiet import only_errors
 from inceptionnext_jax.errors import UserError
 
 PREFIX = "hf://"
@@ -30,7 +31,8 @@ def fetch_weights(source: str) -> Path:
     missing: list[str] = []
     for file in FILES:
         try:
-            return Path(hf_hub_download(name, file))
+            with only_errors("huggingface_hub"):  # it tries again and again, and says so
+                return Path(hf_hub_download(name, file))
         except errors.LocalEntryNotFoundError as error:  # no network; a kind of the next
             raise _out_of_reach(source, name, "no network, or HF_HUB_OFFLINE is set") from error
         except errors.EntryNotFoundError:
@@ -42,10 +44,21 @@ def fetch_weights(source: str) -> Path:
     raise UserError(f"hub repository {name} holds none of {', '.join(missing)}")
 
 
+def fetch_config(source: str) -> Path | None:
+    """Returns the config.json of a hub id whose weights were fetched, or None if it has none."""
+    from huggingface_hub import errors, hf_hub_download
+
+    try:
+        return Path(hf_hub_download(source.removeprefix(PREFIX), "config.json"))
+    except (errors.EntryNotFoundError, errors.HfHubHTTPError, OSError):
+        return None
+
+
 def _out_of_reach(source: str, name: str, why: str) -> UserError:
     own = "" if source.startswith(PREFIX) else f"{source} is no file or folder here, and "
     return UserError(
         f"{own}hub id {name} cannot be fetched ({why}); fetch "
         f"https://huggingface.co/{name}/resolve/main/{FILES[0]} where there is a network, put it "
-        f"anywhere on this machine, and give its path instead of {source}"
+        f"anywhere on this machine (its config.json beside it), and give its path instead of "
+        f"{source}"
     )

@@ -242,15 +242,26 @@ class Family(NamedTuple):
 
     Attributes:
       pattern: Of the models' names.
-      namings: Tables, each of all the names; the first is the one to write.
+      namings: Tables, each of all the names; the first is timm's where timm has the models.
       classifier: Our path of the classifier's bias.
+      official: Which of `namings` the authors use.
       implied: Our paths of arrays that those files lack, and the value that they mean.
     """
 
     pattern: str
     namings: tuple[tuple[Rule, ...], ...]
     classifier: tuple[str, ...]
+    official: int = 0
     implied: Mapping[tuple[str, ...], float] = MappingProxyType({})
+
+    def naming(self, layout: str) -> tuple[Rule, ...]:
+        """Returns the table of a layout in `LAYOUTS`; raises UserError for another."""
+        if layout not in LAYOUTS:
+            raise UserError(f"layout={layout!r} is unknown, expected one of {', '.join(LAYOUTS)}")
+        return self.namings[self.official if layout == "official" else 0]
+
+
+LAYOUTS = ("timm", "official")
 
 
 FAMILIES = (
@@ -258,11 +269,12 @@ FAMILIES = (
     Family(r"convnext_\w+_iso", (CONVNEXT_ISOTROPIC,), LINEAR_HEAD),
     Family(r"convnext_\w+_par\w+", (CONVNEXT_PARTIAL,), LINEAR_HEAD),
     Family(r"inceptionnext_\w+", (INCEPTIONNEXT,), MLP_HEAD),
-    Family(r"convnext_atto", (CONVNEXT_CONV_MLP, CONVNEXT, CONVNEXT_AUTHORS), LINEAR_HEAD),
+    Family(r"convnext_atto", (CONVNEXT_CONV_MLP, CONVNEXT, CONVNEXT_AUTHORS), LINEAR_HEAD, 2),
     Family(
         r"convnext_\w+|roadmap_13_convnext_tiny",
         (CONVNEXT, CONVNEXT_AUTHORS, CONVNEXT_CONV_MLP),
         LINEAR_HEAD,
+        1,
     ),
     Family(r"resnet\d+|roadmap_0[012]_\w+", (RESNET,), LINEAR_HEAD),
     Family(r"roadmap_\w+", (ROADMAP,), LINEAR_HEAD),
@@ -270,7 +282,7 @@ FAMILIES = (
     Family(r"poolformer_\w+", (POOLFORMER,), LINEAR_HEAD),
     Family(r"(deit|vit)_\w+", (VIT,), LINEAR_HEAD),
     Family(r"swin_\w+", (SWIN,), LINEAR_HEAD),
-    Family(r"vanillanet_\w+", (VANILLANET,), MLP_HEAD, {("batch_stats", "slope"): 1.0}),
+    Family(r"vanillanet_\w+", (VANILLANET,), MLP_HEAD, implied={("batch_stats", "slope"): 1.0}),
 )
 # Of networks whose deployed form is another network.
 DEPLOYED = (Family(r"vanillanet_\w+", (VANILLANET_DEPLOYED,), LINEAR_HEAD),)

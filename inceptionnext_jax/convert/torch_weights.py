@@ -4,13 +4,13 @@ Every missing, unexpected, misshapen or non-float array is collected and reporte
 that nobody meets them one run at a time.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from flax import traverse_util
 
 from inceptionnext_jax.convert.tables import Leaf, Rule, family, locate
@@ -30,8 +30,8 @@ def from_torch(
     name: str,
     state_dict: Mapping[str, Any],
     num_classes: int | None = None,
-    stage_depths: Sequence[int] | None = None,
     deployed: bool = False,
+    **options: Any,
 ) -> dict[str, Any]:
     """Converts a PyTorch state dict in the authors' or timm's names, whichever it has.
 
@@ -39,8 +39,8 @@ def from_torch(
       name: Of the model, as in `create_model`.
       state_dict: Arrays, or PyTorch tensors, of any float type.
       num_classes: Expected number; None takes it from the classifier.
-      stage_depths: As in `create_model`, of a net that is not as deep as published.
       deployed: The arrays are of the deployed form, `create_model(name).clone(is_deployed=True)`.
+      **options: Of `create_model`, such as `stage_depths`, where the net is not the named one.
 
     Returns:
       {"params": …, "batch_stats": …} of float32 numpy arrays, unstacked.
@@ -53,7 +53,7 @@ def from_torch(
     if num_classes is None:
         biases = (arrays.get(locate(table, known.classifier[1:])[0]) for table in known.namings)
         num_classes = _length(next((bias for bias in biases if bias is not None), None))
-    template, leaves = _template(name, num_classes, stage_depths, deployed), {}
+    template, leaves = _template(name, num_classes, options, deployed), {}
     for path, value in known.implied.items():
         leaves[path] = np.full(template.pop(path).shape, value, np.float32)
     table = max(known.namings, key=lambda naming: _coverage(naming, template, arrays))
@@ -64,7 +64,8 @@ def from_torch(
         if problems.check(key, arrays.get(key), _torch_shape(leaf, expected)):
             leaves[path] = np.array(leaf.from_torch(arrays[key]), np.float32, order="C")
     derived = {key for key in arrays if key.rpartition(".")[2] in _DERIVED}
-    problems.unexpected += [key for key in arrays if key not in used | derived]
+    for key in sorted(arrays.keys() - used - derived):
+        problems.unexpected(key, arrays[key])
     problems.report(f"the state dict does not fit {name} with {num_classes} classes")
     return traverse_util.unflatten_dict(leaves)
 
@@ -72,16 +73,18 @@ def from_torch(
 def to_torch(
     name: str,
     variables: Mapping[str, Any],
-    stage_depths: Sequence[int] | None = None,
+    layout: str = "timm",
     deployed: bool = False,
+    **options: Any,
 ) -> dict[str, np.ndarray]:
     """Converts variables to a state dict that PyTorch's models load strictly.
 
     Args:
       name: Of the model, as in `create_model`.
       variables: {"params": …, "batch_stats": …}, plain or of a scanned model.
-      stage_depths: As in `create_model`, of a net that is not as deep as published.
+      layout: Whose names to write: "timm" or, the authors', "official".
       deployed: The variables are of the deployed form.
+      **options: Of `create_model`, such as `stage_depths`, where the net is not the named one.
 
     Returns:
       float32 numpy arrays by PyTorch name, and an int64 zero for each BatchNorm's counter.
@@ -91,11 +94,11 @@ def to_torch(
         PyTorch's names have no place for a value (the slope of a VanillaNet in training).
     """
     known = family(name, deployed)
-    table = known.namings[0]
+    table = known.naming(layout)
     flat = traverse_util.flatten_dict(unstack_blocks(variables))
     arrays = {path: _as_numpy(value) for path, value in flat.items()}
     num_classes = _length(arrays.get(known.classifier))
-    template = _template(name, num_classes, stage_depths, deployed)
+    template = _template(name, num_classes, options, deployed)
     _check_implied(known.implied, arrays)
     problems, state_dict = Problems(), {}
     for path, expected in template.items():
@@ -106,46 +109,86 @@ def to_torch(
             state_dict[key] = np.array(leaf.to_torch(arrays[path]), np.float32, order="C")
         if path[-1] == "var":
             state_dict[f"{key.rpartition('.')[0]}.{_COUNTER}"] = np.zeros((), np.int64)
-    problems.unexpected += ["/".join(path) for path in arrays if path not in template]
+    for path in sorted(arrays.keys() - template.keys()):
+        problems.unexpected("/".join(path), arrays[path])
     problems.report(f"the variables do not fit {name} with {num_classes} classes")
     return state_dict
 
 
+class Problem(NamedTuple):
+    """One array that does not fit: its name, what is wrong, and what was found and expected."""
+
+    name: str
+    kind: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        if self.kind == "misshapen":
+            return f"{self.name} {self.found} instead of {self.expected}"
+        return f"{self.name} {self.found}" if self.kind == "not floats" else self.name
+
+
 class MismatchError(UserError):
-    """Arrays do not fit a model; `kinds` has the names by what is wrong with them."""
+    """Arrays do not fit a model; `problems` has each of them."""
 
-    def __init__(self, summary: str, kinds: Mapping[str, Sequence[str]]):
-        listed = [f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in kinds.items()]
-        super().__init__(f"{summary}; {'; '.join(listed)}")
-        self.kinds = kinds
+    def __init__(self, message: str, problems: Sequence[Problem]):
+        super().__init__(message)
+        self.problems = problems
+
+    @property
+    def kinds(self) -> dict[str, list[str]]:
+        """Names by what is wrong with them."""
+        return _by_kind(self.problems)
 
 
-@dataclasses.dataclass
+KINDS = ("missing", "unexpected", "misshapen", "not floats")
+
+
+def _by_kind(problems: Sequence[Problem]) -> dict[str, list[str]]:
+    kinds = {kind: [str(p) for p in problems if p.kind == kind] for kind in KINDS}
+    return {kind: names for kind, names in kinds.items() if names}
+
+
 class Problems:
-    """What is wrong with a set of arrays, by kind; each entry names one array."""
+    """What is wrong with a set of arrays."""
 
-    missing: list[str] = dataclasses.field(default_factory=list)
-    unexpected: list[str] = dataclasses.field(default_factory=list)
-    misshapen: list[str] = dataclasses.field(default_factory=list)
-    not_floats: list[str] = dataclasses.field(default_factory=list)
+    def __init__(self) -> None:
+        self._found: list[Problem] = []
 
     def check(self, key: str, array: np.ndarray | None, shape: tuple[int, ...]) -> bool:
         """Returns whether an array can be used, and notes why not."""
         if array is None:
-            self.missing.append(key)
+            self._found.append(Problem(key, "missing", "none", str(shape)))
         elif array.shape != shape:
-            self.misshapen.append(f"{key} {array.shape} instead of {shape}")
+            self._found.append(Problem(key, "misshapen", str(array.shape), str(shape)))
         elif not jnp.issubdtype(array.dtype, jnp.floating):
-            self.not_floats.append(f"{key} {array.dtype}")
+            self._found.append(Problem(key, "not floats", str(array.dtype), str(shape)))
         else:
             return True
         return False
 
+    def unexpected(self, key: str, array: np.ndarray) -> None:
+        """Notes an array that the model has no place for."""
+        self._found.append(Problem(key, "unexpected", str(array.shape), "none"))
+
     def report(self, summary: str) -> None:
-        """Raises one UserError with all problems if there are any."""
-        kinds = {name.replace("_", " "): keys for name, keys in vars(self).items() if keys}
-        if kinds:
-            raise MismatchError(summary, kinds)
+        """Raises one error with all problems if there are any."""
+        if self._found:
+            kinds = _by_kind(self._found).items()
+            listed = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in kinds]
+            raise MismatchError(f"{summary}; {'; '.join(listed)}", self._found)
+
+
+def check_variables(model: nn.Module, variables: Mapping[str, Any], summary: str) -> None:
+    """Raises MismatchError, beginning with `summary`, unless the arrays are the model's."""
+    arrays = {p: _as_numpy(v) for p, v in traverse_util.flatten_dict(dict(variables)).items()}
+    template, problems = _shapes(model), Problems()
+    for path, expected in template.items():
+        problems.check("/".join(path), arrays.get(path), expected.shape)
+    for path in sorted(arrays.keys() - template.keys()):
+        problems.unexpected("/".join(path), arrays[path])
+    problems.report(summary)
 
 
 def _check_implied(implied: Mapping[Path, float], arrays: Mapping[Path, np.ndarray]) -> None:
@@ -158,12 +201,14 @@ def _check_implied(implied: Mapping[Path, float], arrays: Mapping[Path, np.ndarr
 
 
 def _template(
-    name: str, num_classes: int, stage_depths: Sequence[int] | None, deployed: bool
+    name: str, num_classes: int, options: Mapping[str, Any], deployed: bool
 ) -> dict[Path, jax.ShapeDtypeStruct]:
     """Returns path -> shape of every array that the model has."""
-    model = create_model(name, num_classes=num_classes, stage_depths=stage_depths)
-    if deployed:
-        model = model.clone(is_deployed=True)
+    model = create_model(name, **{**options, "num_classes": num_classes})
+    return _shapes(model.clone(is_deployed=True) if deployed else model)
+
+
+def _shapes(model: nn.Module) -> dict[Path, jax.ShapeDtypeStruct]:
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     return traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), image))
 

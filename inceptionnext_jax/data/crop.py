@@ -16,6 +16,7 @@ from inceptionnext_jax.errors import UserError, suggestion
 TRIES = 10
 NUM_UNIFORMS = 2 + 4 * TRIES  # flip, interpolation, then four numbers a try
 
+_MOST_PIXELS = 2**27  # of a resized image: 400 MB
 _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -107,7 +108,8 @@ def eval_pixels(
 ) -> np.ndarray:
     """Resizes the shorter side to floor(size / crop_pct) and cuts the centre, as torchvision does.
 
-    An image that is smaller than the crop afterwards (crop_pct > 1) is padded with zeros.
+    An image that is smaller than the crop afterwards (crop_pct > 1) is padded with zeros. Raises
+    UserError for what cannot be decoded, and where the resized image would fill the memory.
     Returns: [size, size, 3] uint8.
     """
     picture = decode_pil(image, name)
@@ -117,6 +119,11 @@ def eval_pixels(
         width, height = short, int(short * height / width)
     else:
         width, height = int(short * width / height), short
+    if width * height > _MOST_PIXELS:
+        raise UserError(
+            f"{name} would have {width}×{height} pixels before its centre is cut; it is too long "
+            f"and thin, crop it yourself or remove it"
+        )
     if (width, height) != picture.size:
         picture = picture.resize((width, height), _RESAMPLING[interpolation])
     return _centre(np.asarray(picture), size)

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from inceptionnext_jax.explain.lettering import FAINT, INK, PAPER, sans, shortened, wrapped
 
 Weights = Sequence[tuple[str, float]]  # (label, share), the largest first
 
@@ -16,7 +16,7 @@ _GAP, _MARGIN = 12, 28
 _BAR = 6  # height of the bar of shares
 _NARROWEST = 480  # so that the title has room
 _TITLE, _TEXT, _CAPTION = 24, 15, 13  # font sizes
-_INK, _FAINT, _PAPER, _REST = "#1b1f24", "#66707c", "#ffffff", "#d5dae0"
+_REST = "#d5dae0"
 _SHARES = ("#2563a8", "#e08a1e", "#3f9b6d")  # of the first, second and third label
 
 
@@ -41,19 +41,19 @@ def contact_sheet(title: str, lines: Sequence[str], rows: Sequence[Row]) -> Imag
     cell = (max(width * factor, _TILE // 2), height * factor)
     below = 4 + _BAR + 4 + labels * (_CAPTION + 5)
     inner = max(columns * (cell[0] + _GAP) - _GAP, _NARROWEST)
-    wrapped = [part for line in lines for part in _wrapped(line, _font(_TEXT), inner)]
-    titles = _wrapped(title, _font(_TITLE, bold=True), inner)
-    top = _MARGIN + len(titles) * (_TITLE + 8) + len(wrapped) * (_TEXT + 7) + 8
+    texts = [part for line in lines for part in wrapped(line, sans(_TEXT), inner)]
+    titles = wrapped(title, sans(_TITLE, bold=True), inner)
+    top = _MARGIN + len(titles) * (_TITLE + 8) + len(texts) * (_TEXT + 7) + 8
     row_height = _TEXT + 12 + cell[1] + below + _GAP
     size = (inner + 2 * _MARGIN, top + len(rows) * row_height + _MARGIN - _GAP)
-    sheet = Image.new("RGB", size, _PAPER)
+    sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     y = _MARGIN
     for text in titles:
-        draw.text((_MARGIN, y), text, _INK, _font(_TITLE, bold=True))
+        draw.text((_MARGIN, y), text, INK, sans(_TITLE, bold=True))
         y += _TITLE + 8
-    for text in wrapped:
-        draw.text((_MARGIN, y), text, _FAINT, _font(_TEXT))
+    for text in texts:
+        draw.text((_MARGIN, y), text, FAINT, sans(_TEXT))
         y += _TEXT + 7
     for index, row in enumerate(rows):
         _draw_row(sheet, draw, row, top + index * row_height, cell, factor)
@@ -68,7 +68,7 @@ def _draw_row(
     cell: tuple[int, int],
     factor: int,
 ) -> None:
-    draw.text((_MARGIN, top), row.heading, _INK, _font(_TEXT, bold=True))
+    draw.text((_MARGIN, top), row.heading, INK, sans(_TEXT, bold=True))
     for column, (pixels, weights) in enumerate(zip(row.images, row.weights, strict=True)):
         x, y = _MARGIN + column * (cell[0] + _GAP), top + _TEXT + 12
         tile = Image.fromarray(np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1))
@@ -86,40 +86,10 @@ def _draw_caption(draw: ImageDraw.ImageDraw, weights: Weights, x: int, y: int, w
             draw.rectangle((ends[0], y, max(ends), y + _BAR - 1), color)
         left = min(left + share, 1.0)
     y += _BAR + 4
-    font = _font(_CAPTION)
+    font = sans(_CAPTION)
     for color, (label, share) in zip(_SHARES, weights, strict=False):
         number = f"{share:.2f}"
-        draw.text((x, y), number, color, _font(_CAPTION, bold=True))
-        indent = math.ceil(_font(_CAPTION, bold=True).getlength(number)) + 6
-        draw.text((x + indent, y), _shortened(label, font, width - indent), _INK, font)
+        draw.text((x, y), number, color, sans(_CAPTION, bold=True))
+        indent = math.ceil(sans(_CAPTION, bold=True).getlength(number)) + 6
+        draw.text((x + indent, y), shortened(label, font, width - indent), INK, font)
         y += _CAPTION + 5
-
-
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    lines = [""]
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}".strip()
-        if not lines[-1] or font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return [_shortened(line, font, width) for line in lines]
-
-
-def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The text, or as much of its beginning as fits, with an ellipsis."""
-    text = " ".join(text.split())
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(f"{text}…") > width:
-        text = text[:-1]
-    return f"{text.rstrip()}…"
-
-
-@cache
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings: Pillow's own font has only Latin letters."""
-    import matplotlib
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)

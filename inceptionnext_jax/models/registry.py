@@ -193,7 +193,7 @@ def _check_structure(options: dict[str, Any]) -> None:
     given = {option for option, value in options.items() if value is not None}
     for option, choices in {"token_mixer": TOKEN_MIXERS, "norm": NORMS, "head": HEADS}.items():
         value = options[option]
-        if option in given and value not in choices:
+        if option in given and (not isinstance(value, str) or value not in choices):
             raise UserError(
                 f"model option {option}={value!r} is unknown, expected one of "
                 f"{', '.join(sorted(choices))}{suggestion(str(value), choices)}"

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from inceptionnext_jax.files import write_atomically
 from inceptionnext_jax.tasks.confusion import draw_confusion
-from inceptionnext_jax.train.files import write_atomically
 from inceptionnext_jax.train.plan import Plan
 from inceptionnext_jax.train.task import Batch, Sums
 

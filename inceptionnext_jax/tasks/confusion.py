@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inceptionnext_jax.train.files import replaced
+from inceptionnext_jax.files import replaced
 
 NAMED_UP_TO = 40  # classes whose names are legible along an axis
 

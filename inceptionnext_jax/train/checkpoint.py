@@ -13,11 +13,11 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from inceptionnext_jax.convert.steps import FOLDER, saved_shapes
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.train import trees
 from inceptionnext_jax.train.state import TrainState
 
-FOLDER = "checkpoints"
 SHOWN = 5  # mismatches of one kind that a message lists
 
 
@@ -103,15 +103,6 @@ def _remove_leftovers(folder: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def saved_shapes(step_folder: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """{path: (shape, dtype)} of the state in a step's folder, without reading the arrays."""
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        tree = checkpointer.metadata(step_folder / "state").item_metadata.tree
-    return {
-        path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in trees.paths_and_leaves(tree)
-    }
-
-
 def check_fits(saved: dict[str, tuple[tuple[int, ...], str]], wanted: Any, where: str) -> None:
     """Raises UserError with every path that is missing, unknown or of another shape or dtype."""
     expected = {
@@ -135,30 +126,4 @@ def check_fits(saved: dict[str, tuple[tuple[int, ...], str]], wanted: Any, where
         raise UserError(
             f"checkpoint {where} does not fit this config: {'; '.join(problems)}; "
             f"use the config that wrote it, or init_from and a new workdir"
-        )
-
-
-def newest_step(workdir: Path) -> Path | None:
-    """The folder of the newest complete step in a workdir, if any."""
-    folder = workdir / FOLDER
-    steps = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
-    return max(steps, key=lambda path: int(path.name), default=None)
-
-
-def read_meta(step_folder: Path) -> dict[str, Any]:
-    """The meta item of a step's folder."""
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
-        return checkpointer.restore(step_folder / "meta")
-
-
-def read_arrays(step_folder: Path, wanted: Any) -> Any:
-    """Restores a part of a step's state, onto the shardings of `wanted` (shapes with shardings)."""
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        return checkpointer.restore(
-            step_folder / "state",
-            args=ocp.args.PyTreeRestore(
-                item=wanted,
-                restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
-                partial_restore=True,
-            ),
         )

@@ -9,14 +9,16 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from inceptionnext_jax.convert.load import Say, load_weights
 from inceptionnext_jax.models.stacking import unstack_blocks
+from inceptionnext_jax.models.trees import nested
 from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train import trees
 from inceptionnext_jax.train.checkpoint import Checkpoints
 from inceptionnext_jax.train.init_from import match, other_classes
 from inceptionnext_jax.train.state import TrainState, create_state
 from inceptionnext_jax.train.task import Task
-from inceptionnext_jax.train.weights import Say, load_weights, on_mesh, with_layout_of
+from inceptionnext_jax.train.weights import on_mesh, with_layout_of
 
 NO_STEP = 2**31 - 1  # the steps' keys are folded with their numbers; no step has this one
 
@@ -78,14 +80,7 @@ class Start:
     def _placed_over_fresh(self, loaded: dict[str, np.ndarray]) -> Any:
         """Fresh variables, with `loaded` (by path in the plain tree) in their places."""
         abstract, fresh = self.abstract.weights(), self.fresh().weights()
-        tree: dict[str, Any] = {}
-        for path, array in loaded.items():
-            *parents, leaf = path.split("/")
-            node = tree
-            for parent in parents:
-                node = node.setdefault(parent, {})
-            node[leaf] = array
-        given = dict(trees.paths_and_leaves(with_layout_of(abstract, tree)))
+        given = dict(trees.paths_and_leaves(with_layout_of(abstract, nested(loaded))))
         placed = [
             on_mesh(given[path], want) if path in given else own
             for (path, want), own in zip(

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import jax
 
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.trees import paths_and_leaves
 
 Value = TypeVar("Value")
 
@@ -14,12 +15,6 @@ Value = TypeVar("Value")
 def paths(tree: Any) -> list[str]:
     """Slash-separated paths of all leaves, in the tree's order."""
     return [path for path, _ in paths_and_leaves(tree)]
-
-
-def paths_and_leaves(tree: Any) -> list[tuple[str, Any]]:
-    """(path, leaf) of all leaves, in the tree's order."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return [(jax.tree_util.keystr(keys, simple=True, separator="/"), leaf) for keys, leaf in flat]
 
 
 def is_stacked(path: str) -> bool:

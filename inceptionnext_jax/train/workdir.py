@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.train.files import write_atomically
+from inceptionnext_jax.files import write_atomically
 
 DONE = "DONE"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow")

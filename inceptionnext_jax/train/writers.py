@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.train.files import write_atomically
+from inceptionnext_jax.files import write_atomically
 
 METRICS = "metrics.jsonl"
 

@@ -1,146 +1,138 @@
-"""The contact sheet: what it shows is what the training step computes with."""
+"""`explain cam` and `explain erf`: pictures, and the numbers in them."""
 
-import dataclasses
+from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
+import inceptionnext_jax as inx
 from inceptionnext_jax.__main__ import main
-from inceptionnext_jax.cli import job
-from inceptionnext_jax.cli.explain import augmented_rows
-from inceptionnext_jax.models import model_info
-from inceptionnext_jax.tasks import build_task
-from inceptionnext_jax.train import plan as plans
-from inceptionnext_jax.train.optimizer import make_optimizer
-from inceptionnext_jax.train.state import create_state
-from inceptionnext_jax.train.step import make_train_step
-from tests.runs import SMALL, small_config
+from inceptionnext_jax.explain.explained import explain_images, receptive_field
+from inceptionnext_jax.pretrained import Preprocessing, Pretrained
+from tests.models.oracle import random_variables
 
-RECIPE = {
-    "augment.rand_augment": "rand-m9-mstd0.5-inc1",
-    "augment.mixup": 0.8,
-    "augment.cutmix": 1.0,
-    "augment.mix_group_size": 8,
-    "augment.random_erasing": 0.5,
-}
-GROUP, BATCH = 8, 32
-FLAGS = ["--config=configs/digits.py", *(f"--config.{k}={v}" for k, v in (SMALL | RECIPE).items())]
+BEFORE = Preprocessing(64, 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3)
 
 
-@dataclasses.dataclass(frozen=True)
-class Witness:
-    """A task without a model whose metrics are the batch that the step gave it."""
-
-    augment: object
-
-    def loss(self, params, batch_stats, batch, key, positions, hyper):
-        del key, positions, hyper
-        zero = (params["kernel"] * 0).sum()
-        return zero, (batch_stats, {"loss": (zero, 1.0), "batch": batch})
-
-
-def seen_by_the_step(config, step):
-    """The augmented batch of update `step`, out of the real training step and loader."""
-    dataset = job.open_dataset(config)
-    plan = plans.make_plan(config, job.data_sizes(dataset), 1)
-    optimizer = make_optimizer(config.optim, {"kernel": jnp.zeros((2, 2))})
-    variables = {"params": {"kernel": jnp.zeros((2, 2))}, "batch_stats": {}}
-    state = create_state(variables, optimizer.tx, False)
-    state = state.replace(step=jnp.full_like(state.step, step - 1))
-    witness = Witness(build_task(config, plan, dataset.class_names).augment)
-    positions = np.arange(BATCH)
-    with job.open_training(config, plan, dataset, positions, step - 1) as batches:
-        batch = jax.tree.map(lambda array: array[None], next(batches))
-    train_step = jax.jit(make_train_step(witness, optimizer, seed=config.seed, ema_decay=None))
-    return jax.tree.map(np.asarray, train_step(state, batch, {"lr": 0.0})[1]["mean"]["batch"])
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """Folders of two shallow networks of three classes, of other families and sizes."""
+    folders = []
+    for name, size in (("inceptionnext_atto", 64), ("convnext_atto", 48)):
+        options = {"stage_depths": (1, 1, 1, 1)}
+        variables = random_variables(inx.create_model(name, num_classes=3, **options))
+        before = Preprocessing(size, 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3)
+        network = Pretrained(name, variables, options, before, ("cat", "cup", "dog"))
+        folders.append(inx.save_pretrained(tmp_path_factory.mktemp(name), network))
+    return folders
 
 
-@pytest.mark.parametrize("order", ["inceptionnext", "convnext"])
-def test_rows_are_what_the_training_step_sees(order):
-    """The sixth row is the second group of the second step; four groups make a batch."""
-    config = small_config(**RECIPE, **{"augment.order": order, "seed": 3})
-    rows = augmented_rows(config, step=7, rows=6, columns=5)
-    assert [len(row.images) for row in rows] == [5] * 6
-    assert rows[1].heading == "step 7 · positions 8–12 of group 8–15"
-    assert rows[5].heading == "step 8 · positions 8–12 of group 8–15"
-    info = model_info(config.model.name)
-    for step, chosen in ((7, rows[:4]), (8, rows[4:])):
-        batch = seen_by_the_step(config, step)
-        for number, row in enumerate(chosen):
-            part = slice(number * GROUP, number * GROUP + 5)
-            pixels = np.clip((batch["image"][part] * info.std + info.mean) * 255, 0, 255)
-            np.testing.assert_allclose(row.images, pixels, atol=0.51)
-            for weights, target, label in zip(
-                row.weights, batch["target"][part], batch["label"][part], strict=True
-            ):
-                assert str(label) in dict(weights) or min(dict(weights).values()) > 0.99
-                assert sum(dict(weights).values()) == pytest.approx(1, abs=0.01)
-                for name, share in weights:
-                    assert target[int(name)] == pytest.approx(0.9 * share + 0.01, abs=1e-6)
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    from skimage import data
+
+    folder = tmp_path_factory.mktemp("photographs")
+    for name, pixels in (("cat", data.chelsea()), ("cup", data.coffee())):
+        (folder / name).mkdir()
+        Image.fromarray(pixels).save(folder / name / "1.png")
+    return folder
 
 
-def test_without_mixing_only_the_shown_images_are_loaded(monkeypatch):
-    asked = []
-    opened = job.open_training
-
-    def open_training(config, plan, dataset, positions, *steps):
-        asked.extend(positions)
-        return opened(config, plan, dataset, positions, *steps)
-
-    monkeypatch.setattr(job, "open_training", open_training)
-    rows = augmented_rows(small_config(), step=1, rows=2, columns=3)
-    assert asked == [0, 1, 2, 3, 4, 5]
-    shares = [share for row in rows for ((_, share),) in row.weights]
-    np.testing.assert_allclose(shares, np.ones(6), atol=1e-6)
+def explain(*arguments):
+    return main(["explain", *map(str, arguments)])
 
 
-def test_a_config_for_many_devices_can_be_looked_at_on_one():
-    config = small_config(**{"mesh.data": 4, "mesh.fsdp": 16})
-    changed = augmented_rows(config, step=1, rows=1, columns=2)
-    plain = augmented_rows(small_config(), step=1, rows=1, columns=2)
-    np.testing.assert_array_equal(changed[0].images, plain[0].images)
-    assert config.mesh.fsdp == 16
-
-
-def test_command_replaces_the_picture(tmp_path, capsys):
-    target = tmp_path / "sheet.png"
-    target.write_text("old")
-    command = ["explain", "augment", *FLAGS, f"--to={target}", "--rows", "2", "--columns=3"]
-    assert main([*command, "--config.optim.lr", "0.5"]) == 0
-    assert capsys.readouterr().out == f"wrote {target}: 2 rows of 3 images\n"
-    with Image.open(target) as picture:
-        assert picture.width > 3 * 160
+def test_cam_writes_a_grid_of_images_and_networks(networks, photographs, tmp_path, capsys):
+    to = tmp_path / "cam.png"
+    command = ["cam", networks[0], photographs, "--to", to, "--beside", networks[1]]
+    assert explain(*command, "--layer", "stages_1", "--method", "gradcam++") == 0
+    assert capsys.readouterr().out == f"wrote {to}: 2 images × 2 networks\n"
+    with Image.open(to) as picture:
+        assert picture.width > 3 * 224
         assert np.asarray(picture).std() > 20
-    assert list(tmp_path.iterdir()) == [target]
+    arrays = np.load(tmp_path / "cam.npz")
+    assert list(arrays["paths"]) == [f"{photographs}/cat/1.png", f"{photographs}/cup/1.png"]
+    for index, folder in enumerate(networks):
+        network = inx.load_pretrained(folder)
+        paths = [Path(str(path)) for path in arrays["paths"]]
+        pixels = np.stack([network.preprocessing.pixels(path.read_bytes()) for path in paths])
+        expected = explain_images(network, pixels, "stages_1", "gradcam++")
+        np.testing.assert_allclose(arrays[f"maps_{index}"], expected.maps, rtol=1e-5)
+        np.testing.assert_array_equal(arrays[f"classes_{index}"], expected.classes)
+        assert arrays[f"heat_{index}"].shape[1:] == pixels.shape[1:3]
+    assert {path.name for path in tmp_path.iterdir()} == {"cam.png", "cam.npz"}
+
+
+def test_a_class_can_be_named_and_the_map_made_finer(networks, photographs, tmp_path):
+    to = tmp_path / "cam.png"
+    command = ["cam", networks[0], photographs / "cat/1.png", "--to", to]
+    assert explain(*command, "--target", "dog", "--output-stride", 8) == 0
+    arrays = np.load(tmp_path / "cam.npz")
+    assert list(arrays["classes_0"]) == [2]
+    assert arrays["maps_0"].shape == (1, 8, 8)
+    assert str(arrays["layer_0"]) == "stages_3"
+
+
+def test_labels_of_folders_tell_right_from_wrong(networks):
+    from inceptionnext_jax.cli.explain_cam import _tiles
+    from inceptionnext_jax.explain.explained import Explained
+
+    network = inx.load_pretrained(networks[0])
+    found = Explained(
+        "stages_3", *np.zeros((2, 3, 64, 64), np.float32), np.array([0, 0, 0]), np.full(3, 0.5)
+    )
+    paths = ["x/cat/1.png", "x/dog/1.png", "x/1.png"]
+    tiles = _tiles(network, np.zeros((3, 64, 64, 3), np.uint8), found, paths)
+    assert [tile.tone for tile in tiles] == ["right", "wrong", "plain"]
+    assert [tile.text for tile in tiles] == ["0.50 cat", "0.50 cat, is dog", "0.50 cat"]
+
+
+def test_erf_prints_areas_and_writes_fields(networks, photographs, tmp_path, capsys):
+    to = tmp_path / "erf.png"
+    assert explain("erf", networks[0], photographs, "--to", to) == 0
+    header, row, last = capsys.readouterr().out.splitlines()
+    assert header.split("\t")[1:] == ["20%", "30%", "50%", "99%"]
+    assert row.startswith(f"{networks[0]} (inceptionnext_atto)\t")
+    assert all(0 < float(cell.rstrip("%")) <= 100 for cell in row.split("\t")[1:])
+    assert last == f"wrote {to}"
+    network = inx.load_pretrained(networks[0])
+    paths = sorted(photographs.rglob("*.png"))
+    pixels = np.stack([network.preprocessing.pixels(path.read_bytes()) for path in paths])
+    field = np.load(tmp_path / "erf.npz")["field_0"]
+    np.testing.assert_allclose(field, receptive_field(network, pixels), rtol=1e-5)
+    with Image.open(to) as picture:
+        assert np.asarray(picture).std() > 20
+
+
+def test_unreadable_images_are_left_out_and_reported(networks, photographs, tmp_path, capsys):
+    (tmp_path / "bad.png").write_text("no image")
+    command = ["cam", networks[0], tmp_path / "bad.png"]
+    assert explain(*command, photographs / "cat/1.png", "--to", tmp_path / "cam.png") == 2
+    captured = capsys.readouterr()
+    assert "1 images" in captured.out
+    assert f"error: image {tmp_path}/bad.png" in captured.err or "bad.png" in captured.err
+    assert explain(*command, "--to", tmp_path / "none.png") == 2
+    assert "none of the images can be read" in capsys.readouterr().err
+    assert not (tmp_path / "none.png").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--to={}/none/sheet.png"], "there is no folder"),
-        (["--to={}"], "must end in .png"),
-        (["--to={}/folder.png"], "is a folder"),
-        (["--to={}/x.png", "--config.augment.mixp=1"], "did you mean mixup"),
-        (["--to={}/x.png", "--config.data.name=folder"], "needs data.dir"),
-        (["--to={}/x.png", "--config.augment.order=timm"], "augment.order='timm'"),
+        (["--to", "x.jpg"], "must end in .png"),
+        (["--to", "none/x.png"], "there is no folder"),
+        (["--to", "x.png", "--layer", "stages_9"], "gives no map"),
+        (["--to", "x.png", "--target", "cta"], "did you mean cat"),
+        (["--to", "x.png", "--beside", "nothing"], "holds no weights"),
     ],
 )
-def test_mistakes_are_one_line(arguments, message, tmp_path, capsys):
-    (tmp_path / "folder.png").mkdir()
-    arguments = [argument.format(tmp_path) for argument in arguments]
-    assert main(["explain", "augment", *FLAGS, *arguments]) == 2
+def test_mistakes_are_one_line(
+    networks, photographs, tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    assert explain("cam", networks[0], photographs / "cat/1.png", *arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line
-    assert not (tmp_path / "x.png").exists()
-
-
-@pytest.mark.parametrize("arguments", [["--rows=0"], ["--step", "x"], ["--workdir=x"], []])
-def test_wrong_flags_end_with_code_2(arguments, capsys):
-    with pytest.raises(SystemExit) as exit_info:
-        main(["explain", "augment", "--config=configs/digits.py", *arguments])
-    assert exit_info.value.code == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from inceptionnext_jax.cli.job import run_job
+from inceptionnext_jax.convert.load import load_weights
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.train.weights import load_weights
 from tests.runs import SMALL, metrics, run, saved_arrays
 
 NAMES = ("zero", "one", "two")

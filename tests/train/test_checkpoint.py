@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
+from inceptionnext_jax.convert.steps import newest_step, read_meta
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.train.checkpoint import Checkpoints, newest_step, read_meta
+from inceptionnext_jax.train.checkpoint import Checkpoints
 from inceptionnext_jax.train.state import create_state
 
 TX = optax.scale_by_adam()

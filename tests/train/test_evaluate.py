@@ -9,7 +9,7 @@ import pytest
 from inceptionnext_jax import data
 from inceptionnext_jax.cli.job import run_job
 from inceptionnext_jax.convert import to_torch
-from inceptionnext_jax.train.weights import load_weights
+from inceptionnext_jax.convert.load import load_weights
 from tests.runs import metrics, run, small_config
 
 

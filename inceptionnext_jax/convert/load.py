@@ -1,0 +1,121 @@
+"""Weights from a workdir, an Orbax step, a weight file, a URL, or the Hugging Face hub."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from inceptionnext_jax.convert import files, hub, url
+from inceptionnext_jax.convert.steps import find_step, read_step
+from inceptionnext_jax.convert.torch_weights import MismatchError, from_torch
+from inceptionnext_jax.errors import UserError
+
+Variables = dict[str, Any]
+Say = Callable[[str], None]
+SHOWN = 5  # names of one kind that a message lists
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"  # beside it; both names are timm's
+
+
+class Location(NamedTuple):
+    """Where weights lie on this machine: a weight file or a step's folder.
+
+    Attributes:
+      path: The file, or the folder.
+      is_step: Whether it is a step of a run.
+      config: The config.json that tells what the file is of, if there is one.
+    """
+
+    path: Path
+    is_step: bool = False
+    config: Path | None = None
+
+
+def locate_source(
+    source: str | Path, say: Say = lambda text: None, sha256: str | None = None
+) -> Location:
+    """Finds, and fetches where needed, what `source` means.
+
+    Args:
+      source: A workdir, a step's folder, a folder with `WEIGHTS` in it, a weight file in PyTorch's
+        names (`convert.files`), a URL of one, or a hub id: hf://owner/name, or owner/name where
+        there is no such path.
+      say: Told what was fetched.
+      sha256: What the file at a URL must have.
+
+    Raises:
+      UserError: There is nothing of the kind, or it cannot be fetched.
+    """
+    if url.is_url(str(source)):
+        return Location(url.fetch(str(source), sha256, say))
+    path = Path(source).expanduser().absolute()  # Orbax refuses relative paths
+    if files.is_weight_file(path) and not path.is_dir():
+        return Location(path)
+    step = find_step(path)
+    if step is not None:
+        return Location(step, is_step=True)
+    if (path / WEIGHTS).is_file():
+        config = path / CONFIG
+        return Location(path / WEIGHTS, config=config if config.is_file() else None)
+    if not path.exists() and hub.is_hub_id(str(source)):
+        say(f"{source}: asking the Hugging Face hub")
+        fetched = hub.fetch_weights(str(source))
+        say(f"{source}: {fetched}")
+        return Location(fetched, config=hub.fetch_config(str(source)))
+    raise UserError(
+        f"{source} holds no weights: expected a workdir with checkpoints, a step's folder "
+        f"(…/checkpoints/<step>), a .safetensors, .npz, .pth or .pt file, a folder with "
+        f"{WEIGHTS}, a URL, or a hub id (hf://owner/name)"
+    )
+
+
+def load_weights(
+    source: str | Path,
+    model_name: str,
+    stage_depths: Sequence[int] | None = None,
+    say: Say = lambda text: None,
+) -> tuple[Variables, Variables | None, dict[str, Any]]:
+    """Returns (variables, averages or None, meta) as host arrays in the plain tree.
+
+    source, say: as in `locate_source`; also told what was chosen where there was a choice.
+    meta is {} for a weight file. Raises UserError when nothing readable is there, or a weight file
+    does not fit the model.
+    """
+    found = locate_source(source, say)
+    if found.is_step:
+        return read_step(found.path)
+    return read_file(found.path, model_name, {"stage_depths": stage_depths}, say), None, {}
+
+
+def read_file(
+    path: Path,
+    model_name: str,
+    options: Mapping[str, Any],
+    say: Say = lambda text: None,
+    key: str | None = None,
+) -> Variables:
+    """Variables of a weight file; `key` as in `files.read_weights`, options of `create_model`.
+
+    Raises:
+      MismatchError: It does not fit the model.
+      UserError: It cannot be read.
+    """
+    arrays, entry = files.read_weights(path, key)
+    if entry and key is None:
+        say(f"{path}: taking its entry {entry!r}")
+    try:
+        return from_torch(model_name, arrays, **options)
+    except MismatchError as error:
+        raise MismatchError(
+            f"{path} does not fit model.name={model_name}: {summary(error.kinds)}; name the model "
+            f"that the file is of",
+            error.problems,
+        ) from error
+
+
+def summary(kinds: Mapping[str, Sequence[str]]) -> str:
+    """ "3 missing (a, b, c); 7 unexpected (d, e, f, g, h, …)"."""
+    return "; ".join(
+        f"{len(names)} {kind} ({', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''})"
+        for kind, names in kinds.items()
+        if names
+    )

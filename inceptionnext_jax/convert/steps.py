@@ -1,0 +1,123 @@
+"""Reading of a run's checkpoints: a step's folder with Orbax items `state` and `meta`.
+
+Whatever mesh wrote a step, it is read onto one device. The writing is `train.checkpoint`'s.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from inceptionnext_jax.convert.quiet import only_errors
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.stacking import unstack_blocks
+from inceptionnext_jax.models.trees import nested, paths_and_leaves
+
+FOLDER = "checkpoints"
+Shapes = dict[str, tuple[tuple[int, ...], str]]
+_WEIGHTS = ("params", "batch_stats", "ema")  # of the state; the rest is the optimizer's
+_INFLATION = 1100  # times its size on disk that a state may claim: compression gives no more
+
+
+def find_step(path: Path) -> Path | None:
+    """The step folder that `path` means: itself, or the newest of a workdir; None if neither."""
+    if (path / "state").is_dir():
+        return path
+    return newest_step(path) if path.is_dir() else None
+
+
+def newest_step(workdir: Path) -> Path | None:
+    """The folder of the newest complete step in a workdir, if any."""
+    folder = workdir / FOLDER
+    steps = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
+    return max(steps, key=lambda path: int(path.name), default=None)
+
+
+def read_meta(step_folder: Path) -> dict[str, Any]:
+    """The meta item of a step's folder."""
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+        return checkpointer.restore(step_folder / "meta")
+
+
+def saved_shapes(step_folder: Path) -> Shapes:
+    """{path: (shape, dtype)} of the state in a step's folder, without reading the arrays."""
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        tree = checkpointer.metadata(step_folder / "state").item_metadata.tree
+    return {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in paths_and_leaves(tree)}
+
+
+def read_arrays(step_folder: Path, wanted: Any) -> Any:
+    """Restores a part of a step's state, onto the shardings of `wanted` (shapes with shardings)."""
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        return checkpointer.restore(
+            step_folder / "state",
+            args=ocp.args.PyTreeRestore(
+                item=wanted,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+                partial_restore=True,
+            ),
+        )
+
+
+def read_step(step: Path) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
+    """Returns (variables, averages or None, meta) of a step as host arrays in the plain tree.
+
+    Raises UserError when the step is damaged, or is not laid out as a run writes it.
+    """
+    _refuse_links(step)
+    try:
+        with only_errors("absl"):  # Orbax misses a file that a run does not write
+            return _read_step(step)
+    except UserError:
+        raise
+    except Exception as error:  # Orbax and TensorStore raise anything for damaged files
+        raise UserError(
+            f"checkpoint {step} is damaged ({_first_line(error)}); take another step or write it "
+            f"again"
+        ) from error
+
+
+def _read_step(step: Path) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
+    meta = read_meta(step)
+    if not isinstance(meta, dict):
+        raise ValueError("its meta is no JSON object")
+    shapes = {p: about for p, about in saved_shapes(step).items() if p.split("/")[0] in _WEIGHTS}
+    _check_claims(step, shapes)
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    wanted = nested(
+        {
+            path: jax.ShapeDtypeStruct(shape, dtype, sharding=device)
+            for path, (shape, dtype) in shapes.items()
+        }
+    )
+    restored = unstack_blocks(jax.tree.map(np.asarray, read_arrays(step, wanted)))
+    variables = {"params": restored["params"], "batch_stats": restored.get("batch_stats", {})}
+    return variables, restored.get("ema"), meta
+
+
+def _refuse_links(step: Path) -> None:
+    """A run never writes links into a step; they would lead out of it."""
+    for path in step.rglob("*"):
+        if path.is_symlink():
+            raise UserError(
+                f"checkpoint {step} holds the symbolic link {path.relative_to(step)}, which no run "
+                f"writes; copy the files themselves"
+            )
+
+
+def _check_claims(step: Path, shapes: Shapes) -> None:
+    """No size is believed before it is compared with the files'."""
+    claimed = sum(
+        int(np.prod(shape, dtype=object)) * np.dtype(jax.numpy.dtype(dtype)).itemsize
+        for shape, dtype in shapes.values()
+    )
+    stored = sum(path.stat().st_size for path in (step / "state").rglob("*") if path.is_file())
+    if claimed > _INFLATION * stored:
+        raise ValueError(f"it claims {claimed:,} bytes of weights in {stored:,} bytes of files")
+
+
+def _first_line(error: Exception) -> str:
+    text = f"{type(error).__name__}: {error}".strip()
+    return text.splitlines()[0][:160]

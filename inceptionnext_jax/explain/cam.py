@@ -1,0 +1,185 @@
+"""Class activation maps: where in an image a network found the class it names.
+
+Grad-CAM (Selvaraju et al., 2017) and Grad-CAM++ (Chattopadhyay et al., 2018), for any layer of any
+network whose output is a map.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from inceptionnext_jax.errors import UserError, suggestion
+
+METHODS = ("gradcam", "gradcam++")
+
+
+class ClassMaps(NamedTuple):
+    """Heat maps of a batch.
+
+    Attributes:
+      maps: [B, h, w] float32 ≥ 0, as large as the layer's output; higher where it speaks more for
+        the class.
+      classes: [B] int, the explained class of each image.
+      logits: [B, num_classes] float32.
+    """
+
+    maps: np.ndarray
+    classes: np.ndarray
+    logits: np.ndarray
+
+
+def layers(model: nn.Module, image_size: int) -> dict[str, tuple[int, int, int]]:
+    """Returns {path: (h, w, channels)} of all layers whose output is a map, in order of their call.
+
+    Args:
+      model: Without `scan`, whose blocks are one layer.
+      image_size: Pixels of a side.
+    """
+    found: dict[str, tuple[int, int, int]] = {}
+
+    def note(path: str, out: jax.Array) -> jax.Array:
+        found[path] = (out.shape[1], out.shape[2], out.shape[3])
+        return out
+
+    with nn.intercept_methods(_interceptor(note)):
+        jax.eval_shape(
+            functools.partial(model.init, jax.random.key(0)),
+            jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32),
+        )
+    return found
+
+
+def last_layer(shapes: dict[str, tuple[int, int, int]]) -> str:
+    """Returns the layer to explain where none is named: the last stage, all that the head sees."""
+    outermost = [path for path in shapes if "/" not in path]
+    stages = [path for path in outermost if path.startswith("stages_")]
+    return (stages or outermost or list(shapes))[-1]
+
+
+def class_maps(
+    model: nn.Module,
+    variables: Any,
+    images: jax.Array,
+    layer: str | None = None,
+    method: str = "gradcam",
+    classes: jax.Array | None = None,
+) -> ClassMaps:
+    """Returns the maps of a batch.
+
+    Args:
+      model: From `create_model`.
+      variables: Its variables.
+      images: [B, S, S, 3] float32, normalised.
+      layer: A path of `layers`, such as "stages_2/blocks_0"; None is the last stage.
+      method: One of `METHODS`.
+      classes: [B] int, which to explain; None is each image's likeliest.
+
+    Raises:
+      UserError: There is no such layer or method.
+    """
+    explain, _ = make_class_maps(model, images.shape[1], layer, method)
+    return explain(variables, images, classes)
+
+
+def make_class_maps(
+    model: nn.Module, image_size: int, layer: str | None = None, method: str = "gradcam"
+) -> tuple[Callable[..., ClassMaps], str]:
+    """Returns (function of (variables, images, classes or None), the layer's path).
+
+    Arguments and errors are those of `class_maps`; the function is compiled once.
+    """
+    if method not in METHODS:
+        raise UserError(
+            f"method={method!r} is unknown, expected one of {', '.join(METHODS)}"
+            f"{suggestion(method, METHODS)}"
+        )
+    shapes = layers(model, image_size)
+    path = layer or last_layer(shapes)
+    if path not in shapes:
+        raise UserError(
+            f"layer={path!r} gives no map in this network, take one of {', '.join(_short(shapes))}"
+            f"{suggestion(path, shapes)}"
+        )
+    weigh = _gradcam if method == "gradcam" else _gradcam_plus_plus
+
+    @jax.jit
+    def compute(variables, images, classes):
+        delta = jnp.zeros((images.shape[0], *shapes[path]))
+
+        def score(delta):
+            return _scores(model, variables, images, classes, path, delta)
+
+        gradients, (activations, logits, chosen) = jax.grad(score, has_aux=True)(delta)
+        maps = jax.vmap(weigh)(activations.astype(jnp.float32), gradients)
+        return maps, logits, chosen
+
+    def explain(variables: Any, images: jax.Array, classes: Any = None) -> ClassMaps:
+        asked = jnp.full(len(images), -1) if classes is None else jnp.asarray(classes)
+        maps, logits, chosen = compute(variables, images, asked)
+        return ClassMaps(np.asarray(maps), np.asarray(chosen), np.asarray(logits))
+
+    return explain, path
+
+
+def _scores(
+    model: nn.Module, variables: Any, images: Any, classes: Any, path: str, delta: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+    """The sum of the explained logits when `delta` is added to the layer at `path`.
+
+    In evaluation no image sees another, so the sum's gradient is each image's own.
+    """
+    seen: list[jax.Array] = []
+
+    def add(name: str, out: jax.Array) -> jax.Array:
+        if name != path:
+            return out
+        seen.append(out)
+        return out + delta.astype(out.dtype)
+
+    with nn.intercept_methods(_interceptor(add)):
+        logits: Any = model.apply(variables, images, train=False)
+    chosen = jnp.where(classes < 0, logits.argmax(-1), classes)
+    picked = jnp.take_along_axis(logits, chosen[:, None], axis=-1)
+    return picked.sum(), (seen[-1], logits, chosen)
+
+
+def _interceptor(visit: Callable[[str, jax.Array], jax.Array]) -> Callable[..., Any]:
+    """Lets `visit` replace the output of each module that returns a map [B, h, w, C]."""
+
+    def intercept(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        out = call(*args, **kwargs)
+        is_map = isinstance(out, jax.Array) and out.ndim == 4
+        if context.method_name != "__call__" or not is_map or not context.module.path:
+            return out
+        return visit("/".join(context.module.path), out)
+
+    return intercept
+
+
+def _gradcam(activations: jax.Array, gradients: jax.Array) -> jax.Array:
+    """activations, gradients: [h, w, C]. Channels weigh as much as their mean gradient."""
+    return jax.nn.relu(activations @ gradients.mean((0, 1)))
+
+
+def _gradcam_plus_plus(activations: jax.Array, gradients: jax.Array) -> jax.Array:
+    """activations, gradients: [h, w, C]. Equation 19 of the paper, for the exponent of the logit.
+
+    alpha = g² / (2 g² + g³ ΣA) = 1 / (2 + g ΣA) is at most 1/2 for the non-negative maps that the
+    paper has in mind. Maps of these networks may be negative, and then the denominator passes
+    through zero: a negative g ΣA counts as 0, and where there is no gradient there is no weight.
+    """
+    total = activations.sum((0, 1))
+    alpha = 1 / (2 + jax.nn.relu(gradients * total))
+    weights = (alpha * jax.nn.relu(gradients)).sum((0, 1))
+    return jax.nn.relu(activations @ weights)
+
+
+def _short(shapes: dict[str, Any]) -> list[str]:
+    """Stages and blocks, which a message can list, or everything where there are none."""
+    listed = [path for path in shapes if path.count("/") < 2 and not path.endswith("norm")]
+    return listed or list(shapes)

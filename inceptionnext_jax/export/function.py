@@ -1,0 +1,101 @@
+"""What is exported: from images to logits, with norms folded and layers merged."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from inceptionnext_jax.augment.normalize import normalize
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models import deploy
+from inceptionnext_jax.pretrained import Pretrained
+
+Variables = Any
+
+
+class Inference(NamedTuple):
+    """A deployed network and what it is fed with.
+
+    Attributes:
+      pretrained: What it was made from.
+      model: Its deployed form.
+      variables: Of that.
+      uint8: Whether images are pixels, [B, S, S, 3] uint8, and normalisation is part of the
+        function; otherwise they are normalised float32.
+    """
+
+    pretrained: Pretrained
+    model: nn.Module
+    variables: Variables
+    uint8: bool
+
+    @property
+    def input_dtype(self) -> Any:
+        return jnp.uint8 if self.uint8 else jnp.float32
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(S, S, 3)."""
+        size = self.pretrained.preprocessing.image_size
+        return size, size, 3
+
+    def function(self, depthwise_impl: str) -> Callable[[Variables, jax.Array], jax.Array]:
+        """(variables, images) -> logits [B, num_classes] float32, by one implementation."""
+        model = with_depthwise(self.model, depthwise_impl)
+
+        def logits(variables: Variables, images: jax.Array) -> jax.Array:
+            result: Any = model.apply(variables, self.prepared(images), train=False)
+            return result
+
+        return logits
+
+    def prepared(self, images: jax.Array) -> jax.Array:
+        """Images as the network takes them."""
+        before = self.pretrained.preprocessing
+        if not self.uint8:
+            return images
+        return normalize(images, before.mean, before.std, jnp.float32)
+
+    def reference(self, images: np.ndarray) -> np.ndarray:
+        """The logits of the network as it was trained, which exported files are compared with."""
+        model = with_depthwise(self.pretrained.model, "conv")  # which compiles fast
+        apply = jax.jit(lambda v, x: model.apply(v, self.prepared(x), train=False))
+        return np.asarray(apply(self.pretrained.variables, images))
+
+    def examples(self, count: int) -> np.ndarray:
+        """[count, S, S, 3] images of noise to compare with; smooth enough to move the logits."""
+        random = np.random.default_rng(0)
+        size, _, channels = self.image_shape
+        coarse = random.integers(0, 256, (count, -(-size // 8), -(-size // 8), channels), np.uint8)
+        pixels = np.repeat(np.repeat(coarse, 8, axis=1), 8, axis=2)[:, :size, :size]
+        if self.uint8:
+            return pixels
+        before = self.pretrained.preprocessing
+        return ((pixels / 255 - before.mean) / before.std).astype(np.float32)
+
+
+def with_depthwise(model: nn.Module, impl: str) -> nn.Module:
+    """The network with this implementation of depthwise convolutions, if it has any."""
+    return model.clone(depthwise_impl=impl) if hasattr(model, "depthwise_impl") else model
+
+
+def make_inference(pretrained: Pretrained, uint8: bool) -> Inference:
+    """Deploys the network.
+
+    Raises:
+      UserError: It computes in another type than float32.
+    """
+    dtype = jnp.dtype(getattr(pretrained.model, "dtype", jnp.float32))
+    if dtype != jnp.float32:
+        raise UserError(f"networks are exported in float32, this one computes in {dtype}")
+    model, variables = deploy(pretrained.model, pretrained.variables)
+    arrays = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), variables)
+    return Inference(pretrained, model, arrays, uint8)
+
+
+def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference over the largest value expected, or over 1 if that is smaller."""
+    return float(np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max())))

@@ -1,0 +1,74 @@
+"""ONNX through `jax2onnx`, compared in onnxruntime before it is given out."""
+
+import importlib.util
+from typing import Any
+
+import jax
+import numpy as np
+
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.export import onnx_graph
+from inceptionnext_jax.export.function import Inference, largest_difference
+
+FILE = "model.onnx"
+INPUT, OUTPUT = "images", "logits"
+OPSET = 20  # the first with GELU
+TOLERANCE = 1e-5
+_NEEDED = ("jax2onnx", "onnx", "onnxruntime")
+
+
+def require() -> None:
+    """Raises UserError where the optional packages are missing."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"format=onnx needs the packages {', '.join(missing)}; run: pip install -e '.[onnx]'"
+        )
+
+
+def to_onnx(inference: Inference) -> bytes:
+    """Serialises [B, S, S, 3] -> [B, num_classes] for any B, weights inside.
+
+    Depthwise convolutions are grouped ones, for which runtimes have kernels.
+
+    Raises:
+      UserError: A package is missing, or onnxruntime computes something else.
+    """
+    require()
+    from jax2onnx import to_onnx as convert
+
+    logits = inference.function("conv")
+    model: Any = convert(
+        lambda images: logits(inference.variables, images),
+        [_images(inference)],
+        model_name=inference.pretrained.name,
+        opset=OPSET,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+    )
+    onnx_graph.optimise(model)
+    data: bytes = model.SerializeToString()
+    _check(data, inference)
+    return data
+
+
+def _images(inference: Inference) -> jax.ShapeDtypeStruct:
+    shape = jax.export.symbolic_shape(", ".join(["B", *map(str, inference.image_shape)]))
+    return jax.ShapeDtypeStruct(shape, inference.input_dtype)
+
+
+def _check(data: bytes, inference: Inference) -> None:
+    """Compares with the network, in batches of one and of several images."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    examples = inference.examples(3)
+    expected = inference.reference(examples)
+    for count in (1, 3):
+        (found,) = session.run(None, {INPUT: examples[:count]})
+        difference = largest_difference(np.asarray(found), expected[:count])
+        if not difference <= TOLERANCE:
+            raise UserError(
+                f"onnxruntime differs from the network by {difference:.1e} of its logits, more "
+                f"than {TOLERANCE:.0e}; nothing was written, please report it"
+            )

@@ -1,0 +1,91 @@
+"""The README of an exported network."""
+
+import importlib.metadata
+
+from inceptionnext_jax import __version__
+from inceptionnext_jax.export import onnx_file, stablehlo
+from inceptionnext_jax.export.function import Inference
+
+_PACKAGES = {
+    "stablehlo": ("jax", "flax", "numpy"),
+    "onnx": ("jax", "flax", "numpy", "jax2onnx", "onnx", "onnxruntime"),
+}
+_STABLEHLO = """\
+```python
+from jax import export
+
+network = export.deserialize(bytearray(open("{file}", "rb").read()))
+logits = network.call(images)
+```
+
+It needs JAX alone, of the version below or one of the following six months, and runs on
+{platforms}. The first call of a batch size compiles."""
+_ONNX = """\
+```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
+(logits,) = session.run(None, {{"{input}": images}})
+```
+
+Opset {opset}; any runtime of ONNX will do."""
+
+
+def readme(inference: Inference, format: str, file: str, size: int) -> str:
+    """The text: what goes in, what comes out, what must be done before, and with what it was made.
+
+    Args:
+      inference: What was exported.
+      format: "stablehlo" or "onnx".
+      file: Its name.
+      size: In bytes.
+    """
+    network = inference.pretrained
+    before, side = network.preprocessing, network.preprocessing.image_size
+    what = "uint8 pixels, 0 … 255" if inference.uint8 else "float32, normalised"
+    steps = [
+        f"Resize the short side to {int(side / before.crop_pct)} pixels, {before.interpolation} "
+        f"and antialiased (Pillow's `resize`).",
+        f"Cut the centre, {side} × {side} pixels, RGB.",
+    ]
+    if not inference.uint8:
+        steps.append(
+            f"Scale to 0 … 1, subtract the mean {_numbers(before.mean)} and divide by the standard "
+            f"deviation {_numbers(before.std)}, by channel."
+        )
+    usage = _STABLEHLO if format == "stablehlo" else _ONNX
+    parts = [
+        f"# {network.name}, {network.num_classes} classes",
+        f"`{file}` ({size / 1e6:.1f} MB) is the inference form of {network.name}: norms are folded "
+        f"into weights, layers merged where they can be.",
+        usage.format(
+            file=file,
+            platforms=", ".join(stablehlo.PLATFORMS),
+            input=onnx_file.INPUT,
+            opset=onnx_file.OPSET,
+        ),
+        "\n".join(
+            [
+                "| | name | shape | type |",
+                "|---|---|---|---|",
+                f"| input | `{onnx_file.INPUT}` | [B, {side}, {side}, 3], any B | {what} |",
+                f"| output | `{onnx_file.OUTPUT}` | [B, {network.num_classes}] | float32, before "
+                "the softmax |",
+            ]
+        ),
+        "Class k is line k + 1 of `classes.txt`.",
+        "## Before",
+        "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)),
+        "## Made with",
+        ", ".join(
+            [f"inceptionnext_jax {__version__}"]
+            + [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES[format]]
+        ),
+    ]
+    if network.licence:
+        parts.append(f"Licence of the weights: {network.licence}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return f"({', '.join(f'{value:g}' for value in values)})"

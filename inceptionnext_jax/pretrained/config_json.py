@@ -1,0 +1,145 @@
+"""Folders with `model.safetensors` and `config.json`, as timm and the Hugging Face hub have them.
+
+The config has timm's keys, so that timm loads the folder (`local-dir:`), and one of our own,
+"inceptionnext_jax", with what timm has no place for.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inceptionnext_jax.convert.load import CONFIG, WEIGHTS
+from inceptionnext_jax.convert.tables import family, locate
+from inceptionnext_jax.convert.timm_names import our_name, timm_name
+from inceptionnext_jax.convert.torch_weights import to_torch
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.files import replaced, write_atomically
+from inceptionnext_jax.models.registry import OPTIONS, model_info
+from inceptionnext_jax.pretrained.bundle import Pretrained
+from inceptionnext_jax.pretrained.preprocessing import Preprocessing
+
+_OWN = "inceptionnext_jax"
+_LARGEST = 1 << 24  # bytes of a config.json
+
+
+def save_pretrained(directory: str | Path, pretrained: Pretrained) -> Path:
+    """Writes a folder that `load_model` and timm read; returns its path.
+
+    Files of these names in it are replaced, each as a whole; others stay.
+
+    Raises:
+      UserError: The variables do not fit the model, or the folder cannot be written.
+    """
+    folder = Path(directory).expanduser()
+    state_dict = to_torch(pretrained.name, pretrained.variables, **pretrained.options)
+    of_images = (key for key, a in state_dict.items() if a.ndim == 4 and a.shape[1] == 3)
+    config = _config(pretrained, next(of_images, "").removesuffix(".weight"))
+    text = json.dumps(config, indent=1, ensure_ascii=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_safetensors(folder / WEIGHTS, state_dict)
+        write_atomically(folder / CONFIG, text + "\n")
+    except OSError as error:
+        raise UserError(f"{directory} cannot be written ({error.strerror or error})") from error
+    return folder
+
+
+def save_safetensors(path: Path, state_dict: Mapping[str, Any]) -> None:
+    """Writes arrays by PyTorch name, as a whole or not at all."""
+    from safetensors.numpy import save
+
+    with replaced(path) as temporary:
+        temporary.write_bytes(save(dict(state_dict), {"format": "pt"}))
+
+
+def _config(pretrained: Pretrained, first_conv: str) -> dict[str, Any]:
+    known, before = family(pretrained.name), pretrained.preprocessing
+    table, size = known.naming("timm"), before.image_size
+    options = {name: value for name, value in pretrained.options.items() if name != "dtype"}
+    depths = options.get("stage_depths")
+    classifier, _ = locate(table, known.classifier[1:])
+    return {
+        "architecture": timm_name(pretrained.name),
+        "num_classes": pretrained.num_classes,
+        **({"label_names": list(pretrained.class_names)} if pretrained.class_names else {}),
+        **({"model_args": {"depths": list(depths)}} if depths else {}),
+        "pretrained_cfg": {
+            "input_size": [3, size, size],
+            "fixed_input_size": False,
+            "crop_pct": before.crop_pct,
+            "crop_mode": "center",
+            "interpolation": before.interpolation,
+            "mean": list(before.mean),
+            "std": list(before.std),
+            "num_classes": pretrained.num_classes,
+            "first_conv": first_conv,
+            "classifier": classifier.removesuffix(".bias"),
+            "license": pretrained.licence,
+        },
+        _OWN: {
+            "model": pretrained.name,
+            "options": options,
+            "licence": pretrained.licence,
+            "metrics": dict(pretrained.metrics),
+        },
+    }
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """What a config.json says: arguments of `Pretrained` without the variables.
+
+    Raises:
+      UserError: It is no such file, or its model is none of ours.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError(f"it has more than {_LARGEST:,} bytes")
+        config = json.loads(path.read_text(encoding="utf-8"))
+        own, timm = _mapping(config, _OWN), _mapping(config, "pretrained_cfg")
+        name = own.get("model") or our_name(
+            str(config.get("architecture")), timm.get("input_size") or ()
+        )
+        if name is None:
+            raise ValueError(f"its architecture {config.get('architecture')!r} is none of ours")
+        info = model_info(str(name))
+        options = _mapping(own, "options")
+        unknown = sorted(options.keys() - OPTIONS.keys())
+        if unknown:
+            raise ValueError(f"its model has the unknown option {unknown[0]!r}")
+        depths = _mapping(config, "model_args").get("depths")
+        if depths is not None:
+            options.setdefault("stage_depths", depths)
+        labels = config.get("label_names") or timm.get("label_names") or ()
+        if not isinstance(labels, list | tuple):
+            raise ValueError("its label_names are no list")
+        return {
+            "name": info.name,
+            "options": options,
+            "preprocessing": _preprocessing(info, timm),
+            "class_names": labels,
+            "licence": str(own.get("licence") or timm.get("license") or ""),
+            "metrics": {str(k): float(v) for k, v in _mapping(own, "metrics").items()},
+        }
+    except (OSError, ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+        raise UserError(f"{path} is not a readable model config ({error})") from error
+
+
+def _mapping(parent: Any, key: str) -> dict[str, Any]:
+    """A sub-object, or {}; raises ValueError for anything else."""
+    if not isinstance(parent, dict):
+        raise ValueError("it is no JSON object")
+    value = parent.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"its {key} is no JSON object")
+    return dict(value or {})
+
+
+def _preprocessing(info: Any, timm: Mapping[str, Any]) -> Preprocessing:
+    given = {k: v for k, v in timm.items() if v is not None}
+    if "input_size" in given:
+        size = given["input_size"]
+        if not isinstance(size, list | tuple) or len(size) != 3 or size[1] != size[2]:
+            raise ValueError(f"its input_size {size!r} is no [3, S, S]")
+        given["image_size"] = size[1]
+    return Preprocessing.of(info, given)

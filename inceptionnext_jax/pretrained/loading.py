@@ -1,0 +1,167 @@
+"""A trained network from any source, with its preprocessing and class names."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import linen as nn
+
+from inceptionnext_jax.convert import steps
+from inceptionnext_jax.convert.load import Say, Variables, locate_source, read_file
+from inceptionnext_jax.convert.torch_weights import check_variables
+from inceptionnext_jax.errors import UserError, suggestion
+from inceptionnext_jax.models.registry import OPTIONS, list_models, model_info
+from inceptionnext_jax.models.trees import paths_and_leaves
+from inceptionnext_jax.pretrained.bundle import Pretrained
+from inceptionnext_jax.pretrained.config_json import read_config
+from inceptionnext_jax.pretrained.preprocessing import Preprocessing
+
+# Options of `create_model` that weights do not depend on.
+_FREE = (
+    "num_classes", "drop_path_rate", "dropout_rate", "bn_group_size", "remat", "scan",
+    "depthwise_impl", "head_init_scale", "dtype",
+)  # fmt: skip
+ENTRIES = ("ema", "params")  # of a run's checkpoint, what is taken first
+_DEEPEST = 1000  # blocks in a stage; more is a damaged file
+
+
+def load_model(
+    source: str | Path, name: str | None = None, **options: Any
+) -> tuple[nn.Module, Variables]:
+    """Returns (model, variables) of trained weights; `load_pretrained` has the rest of them.
+
+    Arguments and errors are `load_pretrained`'s.
+    """
+    loaded = load_pretrained(source, name, **options)
+    return loaded.model, loaded.variables
+
+
+def load_pretrained(
+    source: str | Path,
+    name: str | None = None,
+    *,
+    key: str | None = None,
+    sha256: str | None = None,
+    say: Say = lambda text: None,
+    **options: Any,
+) -> Pretrained:
+    """Loads weights with their preprocessing and class names, onto the host.
+
+    Args:
+      source: A folder of `save_pretrained` or of timm's, a workdir or a step in it, a weight file,
+        a URL, a hub id (hf://owner/name), or a model's name for its published weights.
+      name: Of the model, where the source does not say (a bare weight file).
+      key: The entry of a .pth that holds the weights; of a run's step "ema" or "params" (None: the
+        averages where there are some).
+      sha256: Of a URL's file.
+      say: Told what was chosen or fetched.
+      **options: Of `create_model`, over those that the source names.
+
+    Raises:
+      UserError: There are no such weights, they are damaged or do not fit the model.
+    """
+    if str(source) in list_models() and not Path(source).exists():
+        name, source = str(source), _published(str(source), name)
+    found = locate_source(source, say, sha256)
+    if found.is_step:
+        loaded = _from_step(found.path, name, key, options, say)
+    else:
+        known = read_config(found.config) if found.config else {}
+        chosen = _chosen_name(name, known.pop("name", None), source)
+        options = {**known.pop("options", {}), **options}
+        shape = _structure(options, str(source))
+        variables = read_file(found.path, chosen, shape, say, key)
+        loaded = Pretrained(chosen, variables, options, **known)
+        if not known.get("licence") and not found.config:
+            loaded = dataclasses.replace(loaded, licence=model_info(chosen).licence)
+    check_variables(loaded.model, loaded.variables, f"{source} does not fit {loaded.name}")
+    _check_finite(loaded.variables, source)
+    return loaded
+
+
+def _published(source: str, name: str | None) -> str:
+    if name not in (None, source):
+        raise UserError(f"{source} is a model and cannot be the weights of {name}; leave one out")
+    info = model_info(source)
+    if not info.hub_id and not info.weights_url:
+        raise UserError(f"{source} has no published weights; give a workdir or a weight file")
+    return f"hf://{info.hub_id}" if info.hub_id else info.weights_url
+
+
+def _chosen_name(given: str | None, known: str | None, source: Any) -> str:
+    if given is None and known is None:
+        raise UserError(
+            f"{source} does not say which model its weights are of; name it (--model NAME, or "
+            f"name=… in Python)"
+        )
+    return str(given or known)
+
+
+def _structure(options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Those options that decide which arrays a network has; raises UserError for absurd ones."""
+    depths = options.get("stage_depths") or ()
+    if isinstance(depths, list | tuple) and any(
+        isinstance(depth, int) and depth > _DEEPEST for depth in depths
+    ):
+        raise UserError(f"{where} asks for stage_depths={tuple(depths)}; {_DEEPEST} are the most")
+    return {name: value for name, value in options.items() if name not in _FREE}
+
+
+def _from_step(
+    step: Path, name: str | None, key: str | None, options: Mapping[str, Any], say: Say
+) -> Pretrained:
+    """A run's step, as its own `meta` describes it."""
+    if key not in (None, *ENTRIES):
+        raise UserError(
+            f"{step} has no weights {key!r}, expected one of {', '.join(ENTRIES)}"
+            f"{suggestion(str(key), ENTRIES)}"
+        )
+    variables, averages, meta = steps.read_step(step)
+    if key == "ema" and averages is None:
+        raise UserError(f"{step} holds no averages; leave the key out")
+    if averages is not None and key is None:
+        say(f"{step}: taking the averaged weights")
+    trained: Any = meta.get("config", {})
+    trained = trained.get("model", {}) if isinstance(trained, dict) else {}
+    if not isinstance(trained, dict):
+        trained = {}
+    own = {
+        option: value
+        for option, value in trained.items()
+        if option in OPTIONS and option not in _FREE and value not in (None, OPTIONS[option])
+    }
+    chosen = _chosen_name(name, trained.get("name"), step)
+    _structure(own, str(step))
+    given = meta.get("preprocessing", {})
+    return Pretrained(
+        chosen,
+        variables if averages is None or key == "params" else averages,
+        {**own, **options},
+        Preprocessing.of(model_info(chosen), given if isinstance(given, dict) else {}),
+        meta.get("class_names") or (),
+        metrics=_measured(step),
+    )
+
+
+def _measured(step: Path) -> dict[str, float]:
+    """What the run measured at a step, if it evaluated there."""
+    path = step / "metrics" / "metrics"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return {str(name): float(value) for name, value in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _check_finite(variables: Variables, source: Any) -> None:
+    bad = [
+        path
+        for path, leaf in paths_and_leaves(variables)
+        if not np.isfinite(np.asarray(leaf, np.float32)).all()
+    ]
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise UserError(f"{source} holds NaN or infinity in {', '.join(bad[:3])}{more}")

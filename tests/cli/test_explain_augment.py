@@ -1,0 +1,146 @@
+"""The contact sheet: what it shows is what the training step computes with."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from inceptionnext_jax.__main__ import main
+from inceptionnext_jax.cli import job
+from inceptionnext_jax.cli.explain_augment import augmented_rows
+from inceptionnext_jax.models import model_info
+from inceptionnext_jax.tasks import build_task
+from inceptionnext_jax.train import plan as plans
+from inceptionnext_jax.train.optimizer import make_optimizer
+from inceptionnext_jax.train.state import create_state
+from inceptionnext_jax.train.step import make_train_step
+from tests.runs import SMALL, small_config
+
+RECIPE = {
+    "augment.rand_augment": "rand-m9-mstd0.5-inc1",
+    "augment.mixup": 0.8,
+    "augment.cutmix": 1.0,
+    "augment.mix_group_size": 8,
+    "augment.random_erasing": 0.5,
+}
+GROUP, BATCH = 8, 32
+FLAGS = ["--config=configs/digits.py", *(f"--config.{k}={v}" for k, v in (SMALL | RECIPE).items())]
+
+
+@dataclasses.dataclass(frozen=True)
+class Witness:
+    """A task without a model whose metrics are the batch that the step gave it."""
+
+    augment: object
+
+    def loss(self, params, batch_stats, batch, key, positions, hyper):
+        del key, positions, hyper
+        zero = (params["kernel"] * 0).sum()
+        return zero, (batch_stats, {"loss": (zero, 1.0), "batch": batch})
+
+
+def seen_by_the_step(config, step):
+    """The augmented batch of update `step`, out of the real training step and loader."""
+    dataset = job.open_dataset(config)
+    plan = plans.make_plan(config, job.data_sizes(dataset), 1)
+    optimizer = make_optimizer(config.optim, {"kernel": jnp.zeros((2, 2))})
+    variables = {"params": {"kernel": jnp.zeros((2, 2))}, "batch_stats": {}}
+    state = create_state(variables, optimizer.tx, False)
+    state = state.replace(step=jnp.full_like(state.step, step - 1))
+    witness = Witness(build_task(config, plan, dataset.class_names).augment)
+    positions = np.arange(BATCH)
+    with job.open_training(config, plan, dataset, positions, step - 1) as batches:
+        batch = jax.tree.map(lambda array: array[None], next(batches))
+    train_step = jax.jit(make_train_step(witness, optimizer, seed=config.seed, ema_decay=None))
+    return jax.tree.map(np.asarray, train_step(state, batch, {"lr": 0.0})[1]["mean"]["batch"])
+
+
+@pytest.mark.parametrize("order", ["inceptionnext", "convnext"])
+def test_rows_are_what_the_training_step_sees(order):
+    """The sixth row is the second group of the second step; four groups make a batch."""
+    config = small_config(**RECIPE, **{"augment.order": order, "seed": 3})
+    rows = augmented_rows(config, step=7, rows=6, columns=5)
+    assert [len(row.images) for row in rows] == [5] * 6
+    assert rows[1].heading == "step 7 · positions 8–12 of group 8–15"
+    assert rows[5].heading == "step 8 · positions 8–12 of group 8–15"
+    info = model_info(config.model.name)
+    for step, chosen in ((7, rows[:4]), (8, rows[4:])):
+        batch = seen_by_the_step(config, step)
+        for number, row in enumerate(chosen):
+            part = slice(number * GROUP, number * GROUP + 5)
+            pixels = np.clip((batch["image"][part] * info.std + info.mean) * 255, 0, 255)
+            np.testing.assert_allclose(row.images, pixels, atol=0.51)
+            for weights, target, label in zip(
+                row.weights, batch["target"][part], batch["label"][part], strict=True
+            ):
+                assert str(label) in dict(weights) or min(dict(weights).values()) > 0.99
+                assert sum(dict(weights).values()) == pytest.approx(1, abs=0.01)
+                for name, share in weights:
+                    assert target[int(name)] == pytest.approx(0.9 * share + 0.01, abs=1e-6)
+
+
+def test_without_mixing_only_the_shown_images_are_loaded(monkeypatch):
+    asked = []
+    opened = job.open_training
+
+    def open_training(config, plan, dataset, positions, *steps):
+        asked.extend(positions)
+        return opened(config, plan, dataset, positions, *steps)
+
+    monkeypatch.setattr(job, "open_training", open_training)
+    rows = augmented_rows(small_config(), step=1, rows=2, columns=3)
+    assert asked == [0, 1, 2, 3, 4, 5]
+    shares = [share for row in rows for ((_, share),) in row.weights]
+    np.testing.assert_allclose(shares, np.ones(6), atol=1e-6)
+
+
+def test_a_config_for_many_devices_can_be_looked_at_on_one():
+    config = small_config(**{"mesh.data": 4, "mesh.fsdp": 16})
+    changed = augmented_rows(config, step=1, rows=1, columns=2)
+    plain = augmented_rows(small_config(), step=1, rows=1, columns=2)
+    np.testing.assert_array_equal(changed[0].images, plain[0].images)
+    assert config.mesh.fsdp == 16
+
+
+def test_command_replaces_the_picture(tmp_path, capsys):
+    target = tmp_path / "sheet.png"
+    target.write_text("old")
+    command = ["explain", "augment", *FLAGS, f"--to={target}", "--rows", "2", "--columns=3"]
+    assert main([*command, "--config.optim.lr", "0.5"]) == 0
+    assert capsys.readouterr().out == f"wrote {target}: 2 rows of 3 images\n"
+    with Image.open(target) as picture:
+        assert picture.width > 3 * 160
+        assert np.asarray(picture).std() > 20
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--to={}/none/sheet.png"], "there is no folder"),
+        (["--to={}"], "must end in .png"),
+        (["--to={}/folder.png"], "is a folder"),
+        (["--to={}/x.png", "--config.augment.mixp=1"], "did you mean mixup"),
+        (["--to={}/x.png", "--config.data.name=folder"], "needs data.dir"),
+        (["--to={}/x.png", "--config.augment.order=timm"], "augment.order='timm'"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, tmp_path, capsys):
+    (tmp_path / "folder.png").mkdir()
+    arguments = [argument.format(tmp_path) for argument in arguments]
+    assert main(["explain", "augment", *FLAGS, *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--rows=0"], ["--step", "x"], ["--workdir=x"], []])
+def test_wrong_flags_end_with_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        main(["explain", "augment", "--config=configs/digits.py", *arguments])
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err.startswith("error: ")

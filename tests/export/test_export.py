@@ -1,0 +1,190 @@
+"""Exported files compute what the network computes, on photographs, at any batch size."""
+
+import re
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import inceptionnext_jax as inx
+from inceptionnext_jax.__main__ import main
+from inceptionnext_jax.convert import from_torch
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.export import FORMATS, export
+from inceptionnext_jax.export.function import Inference
+from inceptionnext_jax.pretrained import Preprocessing, Pretrained
+from tests.models.oracle import logits_of, random_variables, randomised, state
+from tests.runs import environment
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BATCHES = (1, 3, 8)
+
+
+def photographs(preprocessing):
+    """[8, S, S, 3] uint8."""
+    from skimage import data
+    from sklearn.datasets import load_sample_image
+
+    pictures = [
+        load_sample_image("china.jpg"), load_sample_image("flower.jpg"), data.astronaut(),
+        data.chelsea(), data.coffee(), data.rocket(), data.hubble_deep_field(), data.retina(),
+    ]  # fmt: skip
+    return np.stack([preprocessing.pixels(picture) for picture in pictures])
+
+
+def normalised(pixels):
+    return ((pixels / 255 - np.array(MEAN)) / np.array(STD)).astype(np.float32)
+
+
+def runner(path):
+    """A function from images to logits that knows the file alone."""
+    if path.suffix == ".onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return lambda images: session.run(None, {"images": images})[0]
+    exported = jax.export.deserialize(bytearray(path.read_bytes()))
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    return lambda images: np.asarray(exported.call(images))
+
+
+def assert_same_answers(found, expected):
+    np.testing.assert_allclose(found, expected, atol=1e-4 * max(1, np.abs(expected).max()))
+    tops = (np.argsort(-logits, axis=1)[:, :5] for logits in (found, expected))
+    np.testing.assert_array_equal(*tops)
+
+
+def shallow(name="inceptionnext_atto", size=64, num_classes=40):
+    stages = len(inx.model_info(name).stage_depths)
+    options = {"stage_depths": (1,) * stages}
+    variables = random_variables(inx.create_model(name, num_classes=num_classes, **options))
+    names = tuple(f"class {k}" for k in range(num_classes))
+    before = Preprocessing(size, 0.9, "bicubic", MEAN, STD)
+    return Pretrained(name, variables, options, before, names, "apache-2.0")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    ("name", "uint8"),
+    [
+        ("inceptionnext_atto", True),
+        pytest.param("convnext_atto", False, marks=pytest.mark.slow),
+        pytest.param("inceptionnext_small_iso", True, marks=pytest.mark.slow),
+        pytest.param("metanext_attn_small_iso", True, marks=pytest.mark.slow),
+    ],
+)
+def test_files_give_the_networks_answers(tmp_path, format, name, uint8):
+    network = shallow(name)
+    run = runner(export(network, tmp_path / "to", format, uint8))
+    pixels = photographs(network.preprocessing)
+    apply = jax.jit(network.model.clone(depthwise_impl="conv").apply)
+    expected = np.asarray(apply(network.variables, normalised(pixels)))
+    for count in BATCHES:
+        images = pixels[:count] if uint8 else normalised(pixels[:count])
+        assert_same_answers(run(images), expected[:count])
+    assert {path.name for path in (tmp_path / "to").iterdir()} == {
+        FORMATS[format], "README.md", "classes.txt",
+    }  # fmt: skip
+    names = (tmp_path / "to/classes.txt").read_text().splitlines()
+    assert names == [f"class {k}" for k in range(40)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", ["inceptionnext_atto", "inceptionnext_tiny", "convnext_tiny"])
+def test_files_of_whole_networks_give_timms_answers(timm, tmp_path, format, name):
+    oracle = randomised(timm, name)
+    network = Pretrained(name, from_torch(name, state(oracle)))
+    run = runner(export(network, tmp_path, format))
+    images = normalised(photographs(network.preprocessing))
+    expected = logits_of(oracle, images)
+    for count in BATCHES:
+        assert_same_answers(run(images[:count]), expected[:count])
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_readmes_code_runs_without_this_package(tmp_path, format):
+    network = shallow()
+    to = tmp_path / "to"
+    export(network, to, format, uint8=True)
+    text = (to / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    pixels = photographs(network.preprocessing)[:2]
+    np.save(to / "images.npy", pixels)
+    absent = ["flax", "inceptionnext_jax", "torch", "optax", *(["jax"] * (format == "onnx"))]
+    script = (
+        f"import sys\nfor name in {absent}:\n    sys.modules[name] = None\n"
+        f"import numpy as np\nimages = np.load('images.npy')\n{code}\n"
+        "np.save('logits.npy', logits)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=to, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    expected = network.model.apply(network.variables, normalised(pixels))
+    assert_same_answers(np.load(to / "logits.npy"), np.asarray(expected))
+    for part in (
+        "[B, 64, 64, 3], any B | uint8 pixels",
+        "[B, 40]",
+        "short side to 71 pixels, bicubic",
+        f"jax {jax.__version__}",
+        "apache-2.0",
+    ):
+        assert part in text
+    assert "subtract the mean" not in text
+
+
+def test_the_readme_of_a_float_input_says_how_to_normalise(tmp_path):
+    export(shallow(), tmp_path, "onnx")
+    text = (tmp_path / "README.md").read_text()
+    assert "float32, normalised" in text
+    assert "mean (0.485, 0.456, 0.406)" in text
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_computes_something_else_is_not_written(tmp_path, monkeypatch, format):
+    monkeypatch.setattr(Inference, "examples", lambda self, count: np.ones((2, 64, 64, 3), "f4"))
+    reference = Inference.reference
+    monkeypatch.setattr(Inference, "reference", lambda self, x: reference(self, x) + 0.01)
+    with pytest.raises(UserError, match="differs from the network"):
+        export(shallow(), tmp_path / "to", format)
+    assert not (tmp_path / "to").exists()
+
+
+def test_command_exports_and_mistakes_are_one_line(tmp_path, capsys, monkeypatch):
+    saved = inx.save_pretrained(tmp_path / "saved", shallow())
+    command = ["export", str(saved), "--format", "onnx", "--to"]
+    assert main([*command, str(tmp_path / "to"), "--uint8"]) == 0
+    assert re.search(r"to/model\.onnx: \d+\.\d MB, checked", capsys.readouterr().out)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for arguments, message in (
+        ([*command, str(tmp_path / "file")], "is a file"),
+        ([*command, str(tmp_path / "none")], "pip install -e '.[onnx]'"),
+        (["export", str(saved), "--format", "stablehlo", "--to", str(tmp_path / "to")],
+         "holds model.onnx of another export"),
+    ):  # fmt: skip
+        assert main(arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert message in line
+    assert not (tmp_path / "none").exists()
+
+
+def test_graphs_are_those_that_runtimes_are_fast_with(tmp_path):
+    """Else onnxruntime is slower than on timm's export: layout turned around at each convolution,
+    biases added afterwards, channels cut out one slice at a time."""
+    import onnx
+
+    graph = onnx.load(export(shallow(), tmp_path, "onnx")).graph
+    kinds = [node.op_type for node in graph.node]
+    convs = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convs) == 4 + 4 * (3 + 2)
+    assert all(len(node.input) == 3 for node in convs)
+    assert (kinds.count("Split"), kinds.count("Gelu"), kinds.count("Slice")) == (4, 5, 0)
+    constants = {tensor.name for tensor in graph.initializer}
+    turned = [n for n in graph.node if n.op_type == "Transpose" and n.input[0] not in constants]
+    assert len(turned) == 2  # the image, and the last map for the head
+    assert constants <= {name for node in graph.node for name in node.input}
