@@ -1,43 +1,71 @@
 """Checkpoints of a run: Orbax behind one module.
 
 `checkpoints/<step>/` holds two items: `state`, the arrays of the TrainState, and `meta`, JSON with
-the config, versions, class names and preprocessing. Saving is asynchronous and a step appears
-under its name only when complete. The newest steps are always kept, the best besides.
+the config, versions, class names and preprocessing; and MANIFEST.json with every file's checksum.
+Saving is asynchronous and a step appears under its name only when complete, manifest included. The
+newest steps are always kept, the best besides.
 """
 
-import shutil
+import asyncio
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.path import atomicity
 
-from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.train import trees
+from inceptionnext_jax.errors import RunError, UserError
+from inceptionnext_jax.train import steps, trees
+from inceptionnext_jax.train.agree import on_first
+from inceptionnext_jax.train.manifest import write_manifest
 from inceptionnext_jax.train.state import TrainState
 
-FOLDER = "checkpoints"
 SHOWN = 5  # mismatches of one kind that a message lists
+
+
+class _Sealed(atomicity.AtomicRenameTemporaryPath):
+    """A step's folder before its rename; Orbax finalizes it once all processes have written."""
+
+    async def finalize(self) -> None:
+        if self.get_final().name.isdigit():  # a whole step, not one of its items
+            # Orbax would still write a time of commit into its metadata, which nobody reads.
+            store, self._checkpoint_metadata_store = self._checkpoint_metadata_store, None
+            if store is not None:
+                await asyncio.to_thread(store.wait_until_finished)
+            await asyncio.to_thread(write_manifest, Path(self.get()))
+        await super().finalize()
 
 
 class Checkpoints:
     """The checkpoints in a workdir. Close it: saving goes on in the background."""
 
-    def __init__(self, workdir: Path, *, keep_latest: int, keep_best: int, best_metric: str):
-        folder = workdir / FOLDER
-        if jax.process_index() == 0:
-            _remove_leftovers(folder)
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        keep_latest: int,
+        keep_best: int,
+        best_metric: str,
+        asynchronous: bool = True,
+    ):
+        """Sets damaged steps aside. Raises RunError where there are steps and none is whole."""
         self.best_metric = best_metric
-        self.folder = folder
+        self.folder = workdir / steps.FOLDER
+        self._workdir = workdir
+        on_first(lambda: steps.claim(workdir))
         self._manager = ocp.CheckpointManager(
-            folder,
+            self.folder,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=AnyPreservationPolicy(
                     [LatestN(keep_latest), self._best(keep_best)]
                 ),
-                enable_async_checkpointing=True,
+                enable_async_checkpointing=asynchronous,
                 step_name_format=None,
+                temporary_path_class=_Sealed,
+                todelete_subdir=steps.TRASH,
             ),
         )
 
@@ -60,18 +88,26 @@ class Checkpoints:
         meta: dict[str, Any],
         metrics: dict[str, float] | None = None,
     ) -> None:
-        """Starts to save `step`; returns once the arrays are copied. Does nothing if it exists."""
+        """Starts to save `step`; returns once the arrays are copied. Does nothing if it exists.
+
+        Raises RunError where this step, or one that was still being saved, cannot be.
+        """
         if step in self._manager.all_steps():
             return
         known = metrics if metrics and self.best_metric in metrics else None
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
-            ),
-            metrics=known,
-            force=True,
-        )
+        with self._saving():
+            if not self.folder.is_dir():  # Orbax would make it anew, without the older steps
+                raise FileNotFoundError("the folder is gone")
+            self._manager.wait_until_finished()
+            self._clean()
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
+                ),
+                metrics=known,
+                force=True,
+            )
 
     def meta(self, step: int) -> dict[str, Any]:
         restored = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
@@ -84,23 +120,62 @@ class Checkpoints:
         """
         path = self.folder / str(step)
         check_fits(saved_shapes(path), abstract, str(path))
-        restored = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        )
+        try:
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+            )
+        except Exception as error:  # its bytes are right, so it is this machine
+            raise RunError(f"checkpoint {path} cannot be restored ({_reason(error)})") from error
         return restored["state"]
 
+    def check(self) -> None:
+        """Raises RunError where saving in the background has failed. Cheap: call it each step."""
+        with self._saving():
+            self._manager.check_for_errors()
+
     def wait(self) -> None:
-        self._manager.wait_until_finished()
+        """Waits for the newest save. Raises RunError where it has failed."""
+        with self._saving():
+            self._manager.wait_until_finished()
+            self._clean()
+
+    def _clean(self) -> None:
+        """Between saves only: deletes what retention has let go, and what a failed save left."""
+        if jax.process_index() == 0:
+            steps.remove_leftovers(self._workdir)
 
     def close(self) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Ends background work. A failed save is told by `wait`, which comes before."""
+        with contextlib.suppress(Exception):
+            self.wait()
+        with contextlib.suppress(Exception):
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # Orbax and tensorstore raise all kinds
+            whole = [path.name for path in steps.step_folders(self._workdir)]
+            self._clean()  # what is half written would keep a full disk full
+            raise RunError(
+                f"a checkpoint cannot be saved in {self.folder} ({_reason(error)}); "
+                f"{'steps ' + ', '.join(whole) + ' are whole' if whole else 'there is none yet'}: "
+                f"make room or mend the folder and run it again"
+            ) from error
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Half-written steps of a killed run: Orbax ignores them, but they fill the disk."""
-    for leftover in folder.glob("*.orbax-checkpoint-tmp*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+def _reason(error: BaseException) -> str:
+    """The first line of the error at the root of others, shortened."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    for known in ("No space left on device", "Disk quota exceeded", "Read-only file system"):
+        if known in str(error):
+            return known
+    return text[:200]
 
 
 def saved_shapes(step_folder: Path) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -136,13 +211,6 @@ def check_fits(saved: dict[str, tuple[tuple[int, ...], str]], wanted: Any, where
             f"checkpoint {where} does not fit this config: {'; '.join(problems)}; "
             f"use the config that wrote it, or init_from and a new workdir"
         )
-
-
-def newest_step(workdir: Path) -> Path | None:
-    """The folder of the newest complete step in a workdir, if any."""
-    folder = workdir / FOLDER
-    steps = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
-    return max(steps, key=lambda path: int(path.name), default=None)
 
 
 def read_meta(step_folder: Path) -> dict[str, Any]:

@@ -193,6 +193,7 @@ class _Training:
             self.profiler.before(done)
             self.state, metrics = step(self.state, batch, self._scalars(hyper))
             self.recorder.settle(self.feed)  # the step before, while this one computes
+            self.checkpoints.check()
             self.recorder.add(done, metrics, hyper)
             self.profiler.after(done, metrics)
             if self._pause_after(done):

@@ -11,7 +11,9 @@ from inceptionnext_jax import convert
 from inceptionnext_jax.convert import files, hub
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import stack_blocks, unstack_blocks
-from inceptionnext_jax.train import checkpoint, trees
+from inceptionnext_jax.train import checkpoint, steps, trees
+from inceptionnext_jax.train.agree import on_first
+from inceptionnext_jax.train.manifest import find_damage
 
 Variables = dict[str, Any]
 Say = Callable[[str], None]
@@ -19,10 +21,16 @@ SHOWN = 5  # names of one kind that a message lists
 
 
 def find_step(path: Path) -> Path | None:
-    """The step folder that `path` means: itself, or the newest of a workdir; None if neither."""
-    if (path / "state").is_dir():
-        return path
-    return checkpoint.newest_step(path) if path.is_dir() else None
+    """The step folder that `path` means: itself, or the newest whole one of a workdir; or None.
+
+    Raises UserError for a step that is damaged, RunError for a workdir whose steps all are.
+    """
+    if (path / "state").is_dir() or (path.name.isdigit() and path.parent.name == steps.FOLDER):
+        damage = find_damage(path) if path.is_dir() else None
+        if damage:
+            raise UserError(f"{steps.described(path, damage)}; name another step")
+        return path if path.is_dir() else None
+    return steps.newest_good(path) if path.is_dir() else None
 
 
 def load_weights(
@@ -42,9 +50,9 @@ def load_weights(
     path = Path(source).expanduser().absolute()  # Orbax refuses relative paths
     if files.is_weight_file(path) and not path.is_dir():
         return _read_file(path, model_name, stage_depths, say), None, {}
-    step = find_step(path)
-    if step is not None:
-        return *_read_step(step), checkpoint.read_meta(step)
+    found = on_first(lambda: str(find_step(path) or ""))  # one of many processes reads it all
+    if found:
+        return *_read_step(Path(found)), checkpoint.read_meta(Path(found))
     if not path.exists() and hub.is_hub_id(str(source)):
         path = hub.fetch_weights(str(source))
         say(f"{source}: {path}")

@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.train.checkpoint import Checkpoints, newest_step, read_meta
+from inceptionnext_jax.train.checkpoint import Checkpoints, read_meta
+from inceptionnext_jax.train.steps import newest_good
 from inceptionnext_jax.train.state import create_state
 
 TX = optax.scale_by_adam()
@@ -47,7 +48,7 @@ def test_best_checkpoint_does_not_evict_newest(tmp_path, metric, values, kept):
         checkpoints.save(state(), step, {}, {metric: value})
     checkpoints.close()
     assert steps(tmp_path) == kept
-    assert newest_step(tmp_path).name == "5"
+    assert newest_good(tmp_path).name == "5"
 
 
 def test_steps_without_a_score_do_not_pile_up(tmp_path):
@@ -66,7 +67,7 @@ def test_state_and_meta_come_back_as_they_were(tmp_path):
     after = checkpoints.restore(7, abstract(before))
     jax.tree.map(np.testing.assert_array_equal, before, after)
     assert jax.tree.structure(before) == jax.tree.structure(after)
-    assert checkpoints.meta(7) == read_meta(newest_step(tmp_path)) == {"config": {"seed": 1}}
+    assert checkpoints.meta(7) == read_meta(newest_good(tmp_path)) == {"config": {"seed": 1}}
     checkpoints.close()
 
 
