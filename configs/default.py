@@ -134,6 +134,7 @@ def _schedule() -> ConfigDict:
 def _housekeeping(config: ConfigDict) -> None:
     config.checkpoint = ConfigDict()
     config.checkpoint.every_steps = 1000  # 0: only at the end
+    config.checkpoint.asynchronous = True  # go on while the disk is written to
     config.checkpoint.keep_latest = 2
     config.checkpoint.keep_best = 1
     config.checkpoint.best_metric = "eval/top1"

@@ -55,6 +55,7 @@ class Checkpoints:
         self.best_metric = best_metric
         self.folder = workdir / steps.FOLDER
         self._workdir = workdir
+        self._unsettled = False  # whether a save has begun that nobody has waited for
         on_first(lambda: steps.claim(workdir))
         self._manager = ocp.CheckpointManager(
             self.folder,
@@ -62,6 +63,8 @@ class Checkpoints:
                 preservation_policy=AnyPreservationPolicy(
                     [LatestN(keep_latest), self._best(keep_best)]
                 ),
+                # Without it Orbax writes no metrics, and a resumed run would forget the best step.
+                best_fn=lambda metrics: metrics[self.best_metric],
                 enable_async_checkpointing=asynchronous,
                 step_name_format=None,
                 temporary_path_class=_Sealed,
@@ -95,11 +98,11 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         known = metrics if metrics and self.best_metric in metrics else None
+        self.wait()
         with self._saving():
             if not self.folder.is_dir():  # Orbax would make it anew, without the older steps
                 raise FileNotFoundError("the folder is gone")
-            self._manager.wait_until_finished()
-            self._clean()
+            self._unsettled = True
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -130,13 +133,14 @@ class Checkpoints:
 
     def check(self) -> None:
         """Raises RunError where saving in the background has failed. Cheap: call it each step."""
-        with self._saving():
-            self._manager.check_for_errors()
+        if self._unsettled and not self._manager.is_saving_in_progress():
+            self.wait()
 
     def wait(self) -> None:
         """Waits for the newest save. Raises RunError where it has failed."""
         with self._saving():
             self._manager.wait_until_finished()
+            self._unsettled = False
             self._clean()
 
     def _clean(self) -> None:

@@ -79,6 +79,7 @@ def train(run: Run) -> int:
             keep_latest=run.config.checkpoint.keep_latest,
             keep_best=run.config.checkpoint.keep_best,
             best_metric=run.config.checkpoint.best_metric,
+            asynchronous=run.config.checkpoint.asynchronous,
         )
         stack.callback(checkpoints.close)
         latest = checkpoints.latest_step()

@@ -19,7 +19,9 @@ Entry = dict[str, int | str]  # {"size": bytes, "sha256": hex}
 
 def write_manifest(folder: Path) -> None:
     """Reads back all that was written to `folder`, and sends it to the disk with the manifest."""
-    files = {path.relative_to(folder).as_posix(): _entry(path, sync=True) for path in _files(folder)}
+    files = {
+        path.relative_to(folder).as_posix(): _entry(path, sync=True) for path in _files(folder)
+    }
     with (folder / NAME).open("w", encoding="utf-8") as file:
         file.write(_text(files))
         file.flush()

@@ -51,6 +51,15 @@ def test_best_checkpoint_does_not_evict_newest(tmp_path, metric, values, kept):
     assert newest_good(tmp_path).name == "5"
 
 
+def test_the_best_step_is_still_known_after_a_restart(tmp_path):
+    for step, value in enumerate([0.5, 0.9, 0.3, 0.2, 0.1], start=1):
+        checkpoints = open_checkpoints(tmp_path)
+        checkpoints.save(state(), step, {}, {"eval/top1": value, "eval/loss": 1.0})
+        checkpoints.wait()
+        checkpoints.close()
+    assert steps(tmp_path) == [2, 4, 5]
+
+
 def test_steps_without_a_score_do_not_pile_up(tmp_path):
     checkpoints = open_checkpoints(tmp_path)
     for step in range(1, 8):
