@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train import plan as plans
 from inceptionnext_jax.train import validate
 from inceptionnext_jax.train import workdir as workdirs
+from inceptionnext_jax.train.agree import on_first, together
 from inceptionnext_jax.train.evaluate import Evaluator
+from inceptionnext_jax.train.files import explaining_disk
 from inceptionnext_jax.train.init_from import other_classes
 from inceptionnext_jax.train.loop import Run, evaluate_weights, train
+from inceptionnext_jax.train.peers import leaving_together
 from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.start import init_key
 from inceptionnext_jax.train.weights import Say, load_weights, place
@@ -33,6 +37,11 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
     configure_jax(config)
     if mode == "plan":
         return _plan(config)
+    with leaving_together():
+        return _run(config, workdir, mode, checkpoint)
+
+
+def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:
     problems = validate.check(config, jax.device_count())
     if workdir is None:
         problems.append("--workdir is required: the folder for checkpoints and logs")
@@ -41,17 +50,15 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
         problems += check_labels(config, dataset.num_classes, dataset.multi_label)
     except UserError as error:
         problems.append(str(error))
-    validate.refuse(problems)
+    together(lambda: validate.refuse(problems))
     plan = plans.make_plan(config, data_sizes(dataset), jax.device_count())
     # Absolute: Orbax refuses relative paths.
     folder = Path(str(workdir)).expanduser().absolute()
-    lock = workdirs.Lock(folder) if jax.process_index() == 0 else None
-    try:
+    with ExitStack() as stack:
+        on_first(lambda: stack.callback(workdirs.Lock(folder).release) and None)
+        stack.enter_context(explaining_disk(folder))
         run = _make_run(config, plan, dataset, folder)
         return train(run) if mode == "train" else _evaluate(run, checkpoint)
-    finally:
-        if lock:
-            lock.release()
 
 
 def configure_jax(config: ConfigDict) -> None:

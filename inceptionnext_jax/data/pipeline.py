@@ -223,7 +223,8 @@ def _start_worker(worker: int, num_workers: int) -> None:
     """Runs first in each worker process."""
     del worker, num_workers
     _mark_flags_parsed()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which saves first
+    for number in (signal.SIGINT, signal.SIGTERM):  # for the parent, which saves first
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

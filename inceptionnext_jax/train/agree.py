@@ -10,7 +10,7 @@ from jax.experimental import multihost_utils
 
 from inceptionnext_jax.errors import RunError, UserError
 
-_ROOM = 4096  # bytes of JSON that a process can say
+_ROOM = 16384  # bytes of JSON that a process can say
 _ERRORS: dict[str, type[Exception]] = {"UserError": UserError, "RunError": RunError}
 
 

@@ -21,6 +21,7 @@ from inceptionnext_jax.errors import RunError, UserError
 from inceptionnext_jax.train import steps, trees
 from inceptionnext_jax.train.agree import on_first
 from inceptionnext_jax.train.manifest import write_manifest
+from inceptionnext_jax.train.peers import is_loss
 from inceptionnext_jax.train.state import TrainState
 
 SHOWN = 5  # mismatches of one kind that a message lists
@@ -37,6 +38,16 @@ class _Sealed(atomicity.AtomicRenameTemporaryPath):
                 await asyncio.to_thread(store.wait_until_finished)
             await asyncio.to_thread(write_manifest, Path(self.get()))
         await super().finalize()
+
+
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager, which leaves it to the loop to ask whether to stop.
+
+    JAX counts who has asked how often; Orbax's own questions would upset the count.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
 
 
 class Checkpoints:
@@ -57,7 +68,7 @@ class Checkpoints:
         self._workdir = workdir
         self._unsettled = False  # whether a save has begun that nobody has waited for
         on_first(lambda: steps.claim(workdir))
-        self._manager = ocp.CheckpointManager(
+        self._manager = _Manager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=AnyPreservationPolicy(
@@ -160,6 +171,8 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # Orbax and tensorstore raise all kinds
+            if is_loss(error):
+                raise  # no fault of this folder
             whole = [path.name for path in steps.step_folders(self._workdir)]
             self._clean()  # what is half written would keep a full disk full
             raise RunError(
