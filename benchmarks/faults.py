@@ -44,6 +44,7 @@ CASES = (
     *itertools.product((1, 2), (True, False), (1, 4)),
     (4, True, 1),
     (4, False, 1),
+    *itertools.product((1,), (True, False), (1, 4)),
 )
 MOMENTS = ("start-up", "restore", "compilation", "training", "save", "evaluation")
 HANG = 300  # seconds without an end
@@ -76,7 +77,7 @@ class Group:
         self.lines: list[str] = []  # of process 0
         self.ended = threading.Event()
         self.changed = threading.Condition()
-        self._errors = [tempfile.TemporaryFile("w+") for _ in range(processes)]
+        self._errors = [tempfile.TemporaryFile("w+") for _ in range(processes)]  # noqa: SIM115
         group = _group_flags(processes)
         self.processes = [
             subprocess.Popen(
@@ -134,8 +135,11 @@ class Group:
             texts.append(file.read())
         return texts
 
-    def processes_left(self, patience: float = 10.0) -> int:
-        """How many processes of these sessions, loader workers included, outlive their parents."""
+    def processes_left(self, patience: float = 90.0) -> int:
+        """How many processes of these sessions, loader workers included, outlive their parents.
+
+        A worker that is still importing when its parent dies ends when it has done so.
+        """
         sessions = {process.pid for process in self.processes}
         deadline = time.monotonic() + patience
         while (left := _in_sessions(sessions)) and time.monotonic() < deadline:
@@ -365,9 +369,9 @@ def _live(
 
 def _reference(record: Path, commit: str, processes: int, folder: Path) -> dict[str, Any]:
     for entry in _read(record):
-        if entry["kind"] == "reference" and entry["commit"] == commit:
-            if entry["processes"] == processes:
-                return entry
+        key = (entry["kind"], entry["commit"], entry.get("processes"))
+        if key == ("reference", commit, processes):
+            return entry
     entry = {"kind": "reference", "commit": commit, **reference(folder, processes)}
     _append(record, entry)
     shutil.rmtree(folder)
