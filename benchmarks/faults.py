@@ -47,6 +47,7 @@ CASES = (
     *itertools.product((1,), (True, False), (1, 4)),
 )
 MOMENTS = ("start-up", "restore", "compilation", "training", "save", "evaluation")
+STOPPED = 75  # exit code of a run that was asked to stop
 HANG = 300  # seconds without an end
 SAME = ("train/loss", "train/grad_norm", "eval/loss", "eval_ema/loss", "eval/count", "epoch")
 
@@ -78,7 +79,7 @@ class Group:
         self.ended = threading.Event()
         self.changed = threading.Condition()
         self._errors = [tempfile.TemporaryFile("w+") for _ in range(processes)]  # noqa: SIM115
-        group = _group_flags(processes)
+        group = group_flags(processes)
         self.processes = [
             subprocess.Popen(
                 [sys.executable, "main.py", *flags, f"--workdir={workdir}", *group]
@@ -142,7 +143,7 @@ class Group:
         """
         sessions = {process.pid for process in self.processes}
         deadline = time.monotonic() + patience
-        while (left := _in_sessions(sessions)) and time.monotonic() < deadline:
+        while (left := in_sessions(sessions)) and time.monotonic() < deadline:
             time.sleep(0.05)
         return left
 
@@ -159,7 +160,7 @@ class Group:
         return max((int(match[1]) for match in found if match), default=0)
 
 
-def _group_flags(processes: int) -> list[str]:
+def group_flags(processes: int) -> list[str]:
     if processes == 1:
         return []
     with socket.socket() as free:
@@ -168,7 +169,7 @@ def _group_flags(processes: int) -> list[str]:
     return [f"--coordinator=localhost:{port}", f"--num_processes={processes}"]
 
 
-def _in_sessions(sessions: set[int]) -> int:
+def in_sessions(sessions: set[int]) -> int:
     count = 0
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -326,7 +327,11 @@ def main() -> None:
     parser.add_argument("--record", type=Path, default=RECORD)
     parser.add_argument("--part", type=int, default=0, help="of --parts that run side by side")
     parser.add_argument("--parts", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="print the record as Markdown")
     args = parser.parse_args()
+    if args.table:
+        print(table(_read(args.record)))
+        return
     deadline = time.monotonic() + 60 * args.minutes
     commit = _git("rev-parse", "HEAD") + ("+changes" if _git("status", "--porcelain") else "")
     while time.monotonic() < deadline:
@@ -365,6 +370,42 @@ def _live(
         "problems": life.problems,
         "seconds": round(time.monotonic() - began),
     }
+
+
+def table(entries: list[dict[str, Any]]) -> str:
+    """Lives and kills of a record as two Markdown tables: by how they ran, by when they died."""
+    lives = [entry for entry in entries if entry["kind"] == "life"]
+    lines = [
+        "| processes | saves | data workers | lives | kills | a save under way | same bits |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for case in sorted(set(CASES), key=lambda case: (case[0], not case[1], case[2])):
+        chosen = [e for e in lives if (e["processes"], e["asynchronous"], e["workers"]) == case]
+        if chosen:
+            saves = "asynchronous" if case[1] else "synchronous"
+            lines.append(f"| {case[0]} | {saves} | {case[2]} | {_counts(chosen)} |")
+    lines.append(f"| all | | | {_counts(lives)} |")
+    kills = [kill for life in lives for kill in life["kills"]]
+    known = [kill for kill in kills if kill["resumed"] is not None]
+    lines += ["", "| killed during | kills |", "|---|---|"]
+    for moment in MOMENTS:
+        lines.append(f"| {moment} | {sum(kill['moment'] == moment for kill in kills)} |")
+    lost = sum(kill["committed"] - kill["resumed"] for kill in known)
+    lines += [
+        "",
+        f"Of {len(kills)} kills {len(known)} were followed by a start that came as far as saying "
+        f"where it goes on; steps lost beyond the last whole one: {lost}. Runs whose "
+        f"`metrics.jsonl` is the unbroken run's: {sum(e['same_lines'] for e in lives)} of "
+        f"{len(lives)}. Processes left behind: {sum(kill['processes_left'] for kill in kills)}.",
+    ]
+    return "\n".join(lines)
+
+
+def _counts(lives: list[dict[str, Any]]) -> str:
+    kills = [kill for life in lives for kill in life["kills"]]
+    saving = sum(kill["unfinished"] for kill in kills)
+    same = sum(life["identical"] for life in lives)
+    return f"{len(lives)} | {len(kills)} | {saving} | {same} of {len(lives)}"
 
 
 def _reference(record: Path, commit: str, processes: int, folder: Path) -> dict[str, Any]:

@@ -4,11 +4,12 @@ import contextlib
 import faulthandler
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import jax
 
 from inceptionnext_jax.errors import RunError, UserError
-from inceptionnext_jax.train.peers import LOST
+from inceptionnext_jax.train.peers import LOST, first_line
 
 HEARTBEAT_SECONDS = 30  # without a sign of life a process counts as lost
 SHUTDOWN_SECONDS = 50  # that a process which is done waits for the others
@@ -36,7 +37,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
         "shutdown_timeout_seconds": SHUTDOWN_SECONDS,
     }
     if all(value is None for value in given):
-        with contextlib.suppress(ValueError):  # nobody announces a cluster
+        with contextlib.suppress(ValueError), _told(""):  # ValueError: nobody announces a cluster
             jax.distributed.initialize(**patience)
             _listen_to_last_words()
         return
@@ -48,16 +49,20 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
     if not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id} must lie in [0, {num_processes})")
     host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise UserError(f"--coordinator={coordinator} must be host:port of process 0")
-    if num_processes > 1:
-        _listen_to_last_words()
-    try:
+    _listen_to_last_words()
+    with _told(f" at {coordinator}"):
         jax.distributed.initialize(coordinator, num_processes, process_id, **patience)
+
+
+@contextlib.contextmanager
+def _told(place: str) -> Iterator[None]:
+    try:
+        yield
     except RuntimeError as error:
         raise RunError(
-            f"process {process_id} of {num_processes} cannot join the others at {coordinator} "
-            f"({str(error).splitlines()[0][:200]})"
+            f"this process cannot join the others{place} ({first_line(error)})"
         ) from error
 
 

@@ -45,6 +45,11 @@ def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | N
     problems = validate.check(config, jax.device_count())
     if workdir is None:
         problems.append("--workdir is required: the folder for checkpoints and logs")
+    elif "://" in workdir:
+        problems.append(
+            f"--workdir={workdir} is no folder: locks, renames and appended logs need one; mount "
+            f"the bucket (docs/scale.md) and give the mounted path"
+        )
     try:
         dataset = open_dataset(config)
         problems += check_labels(config, dataset.num_classes, dataset.multi_label)
@@ -116,6 +121,7 @@ def open_training(
         hflip=config.augment.hflip,
         interpolation=config.augment.interpolation,
         workers=plan.workers,
+        max_bad=config.data.max_bad,
     )
 
 
@@ -175,6 +181,7 @@ def _make_run(config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workd
             crop_pct=plan.crop_pct,
             interpolation=config.data.interpolation,
             workers=plan.workers,
+            max_bad=config.data.max_bad,
         )
 
     return Run(

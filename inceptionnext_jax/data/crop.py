@@ -10,7 +10,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from inceptionnext_jax.data.decode import decode_pil, decode_rgb
+from inceptionnext_jax.data.decode import MAX_PIXELS, BadImageError, decode_pil, decode_rgb
 from inceptionnext_jax.errors import UserError, suggestion
 
 TRIES = 10
@@ -108,7 +108,8 @@ def eval_pixels(
     """Resizes the shorter side to floor(size / crop_pct) and cuts the centre, as torchvision does.
 
     An image that is smaller than the crop afterwards (crop_pct > 1) is padded with zeros.
-    Returns: [size, size, 3] uint8.
+    Returns: [size, size, 3] uint8. Raises BadImageError also for one so long and thin that
+    resizing it would take more than MAX_PIXELS.
     """
     picture = decode_pil(image, name)
     short = math.floor(size / crop_pct)
@@ -117,6 +118,11 @@ def eval_pixels(
         width, height = short, int(short * height / width)
     else:
         width, height = int(short * width / height), short
+    if width * height > MAX_PIXELS:
+        raise BadImageError(
+            f"cannot use {name}: its {picture.size[0]} × {picture.size[1]} pixels would become "
+            f"{width} × {height}; replace or remove this file"
+        )
     if (width, height) != picture.size:
         picture = picture.resize((width, height), _RESAMPLING[interpolation])
     return _centre(np.asarray(picture), size)

@@ -18,6 +18,7 @@ from inceptionnext_jax.train.checkpoint import Checkpoints
 from inceptionnext_jax.train.evaluate import Evaluator, HostBatch, StoppedError
 from inceptionnext_jax.train.feed import Feed, scalars_like
 from inceptionnext_jax.train.memory import explaining_memory
+from inceptionnext_jax.train.nans import naming_the_operation
 from inceptionnext_jax.train.optimizer import make_optimizer
 from inceptionnext_jax.train.peers import leaving_together
 from inceptionnext_jax.train.plan import Plan
@@ -183,7 +184,8 @@ class _Training:
             step,
             in_shardings=(start.shardings, meshes.batch_sharding(run.mesh), everywhere),
             out_shardings=(start.shardings, everywhere),
-            donate_argnums=0,
+            # To find a NaN the step is run once more, operation by operation.
+            donate_argnums=() if config.debug_nans else 0,
         )
         return state, jitted
 
@@ -203,7 +205,8 @@ class _Training:
         for done in range(self.start + 1, plan.total_steps + 1):
             hyper = self._hyper(done - 1)
             self.profiler.before(done)
-            self.state, metrics = step(self.state, batch, self._scalars(hyper))
+            with naming_the_operation(done, hyper["lr"]):
+                self.state, metrics = step(self.state, batch, self._scalars(hyper))
             self.recorder.settle(self.feed)  # the step before, while this one computes
             self.checkpoints.check()
             self.recorder.add(done, metrics, hyper)
@@ -231,6 +234,8 @@ class _Training:
 
     def _compiled(self, batch: Any) -> Callable[..., tuple[TrainState, Any]]:
         """Compiles ahead of time: another shape would be an error instead of a slow step."""
+        if self.run_.config.debug_nans:
+            return self.step
         started = time.perf_counter()
         hyper = self._hyper(self.start)
         compiled = self.step.lower(self.state, batch, self._scalars(hyper)).compile()

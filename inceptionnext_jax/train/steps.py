@@ -1,6 +1,7 @@
 """The checkpoints on disk: which steps there are, which are whole, and what is left of others."""
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ FOLDER = "checkpoints"
 TRASH = "trash"  # steps on their way out: renamed first, so that no step is ever half deleted
 ASIDE = ".damaged"
 UNFINISHED = "*.orbax-checkpoint-tmp*"
+_NUMBER = re.compile("0|[1-9][0-9]*")
 SHOWN = 3  # damaged steps that a message lists
 
 Warn = Callable[[str], None]
@@ -25,7 +27,8 @@ def to_stderr(text: str) -> None:
 def step_folders(workdir: Path) -> list[Path]:
     """The folders of all finished steps, newest first."""
     folder = workdir / FOLDER
-    found = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
+    paths = folder.iterdir() if folder.is_dir() else ()
+    found = [path for path in paths if _NUMBER.fullmatch(path.name) and path.is_dir()]
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.train.checkpoint import Checkpoints, read_meta
-from inceptionnext_jax.train.steps import newest_good
 from inceptionnext_jax.train.state import create_state
+from inceptionnext_jax.train.steps import newest_good
 
 TX = optax.scale_by_adam()
 
