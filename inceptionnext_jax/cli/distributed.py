@@ -5,6 +5,7 @@ import faulthandler
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 
@@ -32,7 +33,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
     Raises UserError for flags that do not belong together, RunError where the others do not come.
     """
     given = (coordinator, num_processes, process_id)
-    patience = {
+    patience: dict[str, Any] = {
         "heartbeat_timeout_seconds": HEARTBEAT_SECONDS,
         "shutdown_timeout_seconds": SHUTDOWN_SECONDS,
     }

@@ -60,10 +60,14 @@ def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | N
     # Absolute: Orbax refuses relative paths.
     folder = Path(str(workdir)).expanduser().absolute()
     with ExitStack() as stack:
-        on_first(lambda: stack.callback(workdirs.Lock(folder).release) and None)
+        on_first(lambda: _lock(folder, stack))
         stack.enter_context(explaining_disk(folder))
         run = _make_run(config, plan, dataset, folder)
         return train(run) if mode == "train" else _evaluate(run, checkpoint)
+
+
+def _lock(folder: Path, stack: ExitStack) -> None:
+    stack.callback(workdirs.Lock(folder).release)
 
 
 def configure_jax(config: ConfigDict) -> None:

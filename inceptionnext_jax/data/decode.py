@@ -42,7 +42,7 @@ def decode_pil(image: bytes | np.ndarray, name: str = "image") -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF and the like: the pixels are fine
-            opened = Image.open(io.BytesIO(image))
+            opened: Image.Image = Image.open(io.BytesIO(image))
             if opened.mode.startswith("I"):
                 opened = _high_byte(opened)
             return opened.convert("RGB")

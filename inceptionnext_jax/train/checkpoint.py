@@ -33,7 +33,8 @@ class _Sealed(atomicity.AtomicRenameTemporaryPath):
     async def finalize(self) -> None:
         if self.get_final().name.isdigit():  # a whole step, not one of its items
             # Orbax would still write a time of commit into its metadata, which nobody reads.
-            store, self._checkpoint_metadata_store = self._checkpoint_metadata_store, None
+            store: Any = self._checkpoint_metadata_store  # type: ignore[has-type]
+            self._checkpoint_metadata_store = None
             if store is not None:
                 await asyncio.to_thread(store.wait_until_finished)
             await asyncio.to_thread(write_manifest, Path(self.get()))

@@ -88,9 +88,10 @@ def train(run: Run) -> int:
         latest = checkpoints.latest_step()
         meta = _resumed_meta(run, checkpoints, latest)
         best = Best(**meta.get("best", {}))
-        over = latest is not None and (latest >= run.plan.total_steps or best.exhausted(run.config))
+        reached = latest or 0
+        over = reached >= run.plan.total_steps or best.exhausted(run.config)
         if over and not meta.get("evaluation_pending"):
-            _finish(run, latest)
+            _finish(run, reached)
             return 0
         memory = run.description["resolved"]["memory"]
         # Within the stack: what it closes may wait for processes that have gone.
