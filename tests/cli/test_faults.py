@@ -94,6 +94,18 @@ def test_a_lost_process_ends_the_others_within_a_minute_by_one_line(tmp_path, vi
     assert group.processes_left() == 0
 
 
+@pytest.mark.slow
+def test_after_a_lost_process_both_go_on_as_if_nothing_had_happened(references, tmp_path):
+    life = faults.Life(tmp_path / "run", 2, True, 1, random.Random(0))
+    for victim in (0, 1):
+        group = life.start()
+        assert group.wait_for(f"step {faults.committed(life.workdir) + 3} ")
+        group.signal(signal.SIGKILL, victim)
+        assert group.finish(60)[1 - victim] in (1, -signal.SIGABRT)
+    life.live(0)
+    assert_unbroken(life, references(2))
+
+
 def test_a_process_that_jax_aborts_still_says_why(tmp_path):
     """Between collectives JAX aborts the process; then a child speaks for it."""
     script = (
