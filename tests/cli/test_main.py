@@ -124,3 +124,14 @@ def test_a_run_that_meets_a_nan_stops_with_step_and_checkpoint(tmp_path):
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("error: loss or gradient is not finite at step ")
     assert "the last good checkpoint is step " in line
+
+
+@pytest.mark.slow
+def test_debug_nans_names_the_operation_of_a_real_run(tmp_path):
+    flags = small_flags(**{"optim.lr": 1e30, "debug_nans": True, "total_steps": 9})
+    done = main_py(*flags, f"--workdir={tmp_path}")
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: NaN in step ")
+    assert "invalid value (nan) encountered in " in line
+    assert "inceptionnext_jax/" in line
