@@ -24,7 +24,7 @@ def test_the_defaults_are_sound():
     ("key", "value", "words"),
     [
         ("optim.lr", -1.0, "must be > 0"),
-        ("optim.lr", float("nan"), "must be > 0"),
+        ("optim.lr", float("nan"), "finite number"),
         ("optim.lr", float("inf"), "finite number"),
         ("seed", -1, "must be >= 0"),
         ("seed", 2**32, "must be < 4294967296"),
