@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     from inceptionnext_jax.cli.flags import parse
     from inceptionnext_jax.errors import RunError, UserError
 
-    logging.set_verbosity(logging.ERROR)  # Orbax reports each of its steps
+    logging.set_verbosity(logging.FATAL)  # what Orbax reports as an error reaches us as one
     try:
         config = parse(FLAGS, argv)
         join(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)

@@ -76,6 +76,7 @@ def configure_jax(config: ConfigDict) -> None:
         jax.config.update("jax_enable_x64", True)
     if config.debug_nans:
         jax.config.update("jax_debug_nans", True)
+        jax.config.update("jax_debug_infs", True)  # which most NaNs come from
     if config.compilation_cache:
         folder = Path(config.compilation_cache).expanduser()
         try:

@@ -8,8 +8,10 @@ newest steps are always kept, the best besides.
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -69,6 +71,7 @@ class Checkpoints:
         self._workdir = workdir
         self._unsettled = False  # whether a save has begun that nobody has waited for
         on_first(lambda: steps.claim(workdir))
+        _silence_late_callbacks()
         self._manager = _Manager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
@@ -181,6 +184,17 @@ class Checkpoints:
                 f"{'steps ' + ', '.join(whole) + ' are whole' if whole else 'there is none yet'}: "
                 f"make room or mend the folder and run it again"
             ) from error
+
+
+def _silence_late_callbacks() -> None:
+    """Where one of a step's files fails, tensorstore tells of all others, thousands of lines."""
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if kind is not RuntimeError or str(error) != "Event loop is closed":
+            previous(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 def _reason(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from inceptionnext_jax.train import workdir as workdirs
 from inceptionnext_jax.train.checkpoint import Checkpoints
 from inceptionnext_jax.train.evaluate import Evaluator, HostBatch, StoppedError
 from inceptionnext_jax.train.feed import Feed, scalars_like
-from inceptionnext_jax.train.memory import explaining_memory
+from inceptionnext_jax.train.memory import explaining_memory, give_back
 from inceptionnext_jax.train.nans import naming_the_operation
 from inceptionnext_jax.train.optimizer import make_optimizer
 from inceptionnext_jax.train.peers import leaving_together
@@ -279,6 +279,7 @@ class _Training:
         if stopping:
             self.checkpoints.wait()
             self.run_.reporter.say(f"stopped by {self.stop} after saving step {done}")
+        give_back()
         self.recorder.clock.resume()
         return stopping
 

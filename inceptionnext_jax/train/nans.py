@@ -1,4 +1,4 @@
-"""Where a NaN came from: what `debug_nans` finds, in one sentence."""
+"""Where a NaN or an infinity came from: what `debug_nans` finds, in one sentence."""
 
 import traceback
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _PACKAGE = Path(__file__).parent.parent
 
 @contextmanager
 def naming_the_operation(step: int, lr: float) -> Iterator[None]:
-    """Raises RunError for the FloatingPointError that jax_debug_nans makes of a NaN."""
+    """Raises RunError for the FloatingPointError that jax_debug_nans makes of them."""
     try:
         yield
     except FloatingPointError as error:
@@ -21,4 +21,6 @@ def naming_the_operation(step: int, lr: float) -> Iterator[None]:
         own = [frame for frame in frames if _PACKAGE in Path(frame.filename).parents]
         # The innermost of ours that is not the loop itself: the line of the operation.
         place = f" at {own[-1].filename}:{own[-1].lineno} ({own[-1].line})" if own else ""
-        raise RunError(f"NaN in step {step} (lr {lr:g}): {first_line(error)}{place}") from error
+        raise RunError(
+            f"not finite in step {step} (lr {lr:g}): {first_line(error)}{place}"
+        ) from error
