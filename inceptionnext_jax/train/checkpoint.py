@@ -189,12 +189,16 @@ class Checkpoints:
 def _silence_late_callbacks() -> None:
     """Where one of a step's files fails, tensorstore tells of all others, thousands of lines."""
     previous = sys.excepthook
+    if getattr(previous, "__name__", "") == "without_late_callbacks":
+        return
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    def without_late_callbacks(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
         if kind is not RuntimeError or str(error) != "Event loop is closed":
             previous(kind, error, trace)
 
-    sys.excepthook = hook
+    sys.excepthook = without_late_callbacks
 
 
 def _reason(error: BaseException) -> str:
