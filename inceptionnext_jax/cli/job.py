@@ -74,9 +74,6 @@ def configure_jax(config: ConfigDict) -> None:
     """Sets what must be set before the first array: precision, checks, compilation cache."""
     if config.compute_dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    if config.debug_nans:
-        jax.config.update("jax_debug_nans", True)
-        jax.config.update("jax_debug_infs", True)  # which most NaNs come from
     if config.compilation_cache:
         folder = Path(config.compilation_cache).expanduser()
         try:

@@ -8,6 +8,7 @@ newest steps are always kept, the best besides.
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,6 +189,7 @@ class Checkpoints:
 
 def _silence_late_callbacks() -> None:
     """Where one of a step's files fails, tensorstore tells of all others, thousands of lines."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     previous = sys.excepthook
     if getattr(previous, "__name__", "") == "without_late_callbacks":
         return

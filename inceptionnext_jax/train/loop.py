@@ -185,10 +185,10 @@ class _Training:
             step,
             in_shardings=(start.shardings, meshes.batch_sharding(run.mesh), everywhere),
             out_shardings=(start.shardings, everywhere),
-            # To find a NaN the step is run once more, operation by operation.
+            # To find a NaN the step is gone through once more.
             donate_argnums=() if config.debug_nans else 0,
         )
-        return state, jitted
+        return state, naming_the_operation(jitted, step) if config.debug_nans else jitted
 
     def run(self) -> int:
         plan, reporter = self.run_.plan, self.run_.reporter
@@ -206,8 +206,7 @@ class _Training:
         for done in range(self.start + 1, plan.total_steps + 1):
             hyper = self._hyper(done - 1)
             self.profiler.before(done)
-            with naming_the_operation(done, hyper["lr"]):
-                self.state, metrics = step(self.state, batch, self._scalars(hyper))
+            self.state, metrics = step(self.state, batch, self._scalars(hyper))
             self.recorder.settle(self.feed)  # the step before, while this one computes
             self.checkpoints.check()
             self.recorder.add(done, metrics, hyper)

@@ -133,5 +133,4 @@ def test_debug_nans_names_the_operation_of_a_real_run(tmp_path):
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("error: not finite in step ")
-    assert "invalid value (" in line
     assert "inceptionnext_jax/" in line
