@@ -54,8 +54,9 @@ def _search(jaxpr: Any, consts: Any, args: Any) -> str | None:
             outputs = [outputs]
         if all(map(_finite, inputs)) and not all(map(_finite, outputs)):
             inner = next((equation.params[k] for k in _INNER if k in equation.params), None)
-            same = inner is not None and len(inner.jaxpr.invars) == len(inputs)
-            found = _search(inner.jaxpr, inner.consts, inputs) if same else None
+            found = None
+            if inner is not None and len(inner.jaxpr.invars) == len(inputs):
+                found = _search(inner.jaxpr, inner.consts, inputs)
             return found or f"{equation.primitive.name}{_place(equation)}"
         known.update(zip(equation.outvars, outputs, strict=True))
     return None
