@@ -7,6 +7,8 @@
 Any config key can be set: --config.optim.lr=1e-3. A config takes variants: configs/tiny.py:debug.
 """
 
+import os
+import signal
 import sys
 
 from absl import flags, logging
@@ -26,12 +28,15 @@ def main(argv: list[str]) -> int:
     if {"--help", "-h", "-help"} & set(argv[1:]):
         print(__doc__ + FLAGS.module_help(sys.modules[__name__]))
         return 0
+    # Until there is something to save, a stop only has to say: run it again to go on.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(75))
     # Imported late: the help page needs none of it, nor do the loader's processes.
     from inceptionnext_jax.cli.distributed import join
     from inceptionnext_jax.cli.flags import parse
     from inceptionnext_jax.errors import RunError, UserError
 
-    logging.set_verbosity(logging.ERROR)  # Orbax reports each of its steps
+    logging.set_verbosity(logging.FATAL)  # what Orbax reports as an error reaches us as one
     try:
         config = parse(FLAGS, argv)
         join(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)

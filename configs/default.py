@@ -80,6 +80,7 @@ def _data() -> ConfigDict:
     data.workers = optional(int)  # loader processes; 0: this process; None: by the host's cores
     data.interpolation = "bicubic"  # of evaluation: bicubic | bilinear
     data.crop_pct = optional(float)  # centre crop / resized short side; None: the model's own
+    data.max_bad = 0.001  # share of undecodable images that is skipped over; above, the run ends
     data.cache = False  # keep decoded evaluation images in memory (147 KiB each at 224)
     return data
 
@@ -142,6 +143,7 @@ def _schedule() -> ConfigDict:
 def _housekeeping(config: ConfigDict) -> None:
     config.checkpoint = ConfigDict()
     config.checkpoint.every_steps = 1000  # 0: only at the end
+    config.checkpoint.asynchronous = True  # go on while the disk is written to
     config.checkpoint.keep_latest = 2
     config.checkpoint.keep_best = 1
     config.checkpoint.best_metric = "eval/top1"
@@ -157,6 +159,7 @@ def _housekeeping(config: ConfigDict) -> None:
     config.profile.start = 10  # first profiled step
     config.profile.steps = 0  # 0: no profile
     config.on_nan = "stop"  # stop | skip (leave the update out and go on)
+    config.skip_limit = 10  # on_nan=skip: more updates left out in a row stop the run
     config.debug_nans = False  # find the operation that made a NaN (slow)
     config.compilation_cache = "~/.cache/inceptionnext_jax/xla"  # "": off
     config.mesh = ConfigDict()

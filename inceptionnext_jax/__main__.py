@@ -9,9 +9,9 @@ import importlib
 import sys
 from typing import NoReturn
 
-from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.errors import RunError, UserError
 
-COMMANDS = ("convert", "explain", "export", "models", "predict", "prepare")
+COMMANDS = ("checkpoints", "convert", "explain", "export", "models", "predict", "prepare")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,10 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         return modules[args.command].run(args)
-    except UserError as error:
+    except (UserError, RunError) as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, UserError) else 1
 
 
 if __name__ == "__main__":

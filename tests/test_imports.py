@@ -18,6 +18,7 @@ ROOMS = [
     "export",
     "pretrained",
     "convert",
+    "steps",
     "augment",
     "data",
     "models",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import data, models
+from inceptionnext_jax.agree import on_first, together
 from inceptionnext_jax.cli.runtime import cache_compilations
 from inceptionnext_jax.convert.load import Say, load_weights
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.files import explaining_disk
 from inceptionnext_jax.tasks import build_task, check_labels
 from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train import plan as plans
@@ -21,6 +24,7 @@ from inceptionnext_jax.train import workdir as workdirs
 from inceptionnext_jax.train.evaluate import Evaluator
 from inceptionnext_jax.train.init_from import other_classes
 from inceptionnext_jax.train.loop import Run, evaluate_weights, train
+from inceptionnext_jax.train.peers import leaving_together
 from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.start import init_key
 from inceptionnext_jax.train.weights import place
@@ -34,33 +38,43 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
     configure_jax(config)
     if mode == "plan":
         return _plan(config)
+    with leaving_together():
+        return _run(config, workdir, mode, checkpoint)
+
+
+def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:
     problems = validate.check(config, jax.device_count())
     if workdir is None:
         problems.append("--workdir is required: the folder for checkpoints and logs")
+    elif "://" in workdir:
+        problems.append(
+            f"--workdir={workdir} is no folder: locks, renames and appended logs need one; mount "
+            f"the bucket (docs/scale.md) and give the mounted path"
+        )
     try:
         dataset = open_dataset(config)
         problems += check_labels(config, dataset.num_classes, dataset.multi_label)
     except UserError as error:
         problems.append(str(error))
-    validate.refuse(problems)
+    together(lambda: validate.refuse(problems))
     plan = plans.make_plan(config, data_sizes(dataset), jax.device_count())
     # Absolute: Orbax refuses relative paths.
     folder = Path(str(workdir)).expanduser().absolute()
-    lock = workdirs.Lock(folder) if jax.process_index() == 0 else None
-    try:
+    with ExitStack() as stack:
+        on_first(lambda: _lock(folder, stack))
+        stack.enter_context(explaining_disk(folder))
         run = _make_run(config, plan, dataset, folder)
         return train(run) if mode == "train" else _evaluate(run, checkpoint)
-    finally:
-        if lock:
-            lock.release()
+
+
+def _lock(folder: Path, stack: ExitStack) -> None:
+    stack.callback(workdirs.Lock(folder).release)
 
 
 def configure_jax(config: ConfigDict) -> None:
     """Sets what must be set before the first array: precision, checks, compilation cache."""
     if config.compute_dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    if config.debug_nans:
-        jax.config.update("jax_debug_nans", True)
     if config.compilation_cache:
         cache_compilations(config.compilation_cache)
 
@@ -105,6 +119,7 @@ def open_training(
         hflip=config.augment.hflip,
         interpolation=config.augment.interpolation,
         workers=plan.workers,
+        max_bad=config.data.max_bad,
     )
 
 
@@ -164,6 +179,7 @@ def _make_run(config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workd
             crop_pct=plan.crop_pct,
             interpolation=config.data.interpolation,
             workers=plan.workers,
+            max_bad=config.data.max_bad,
         )
 
     return Run(

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from inceptionnext_jax.agree import on_first
 from inceptionnext_jax.convert import files, hub, url
-from inceptionnext_jax.convert.steps import find_step, read_step
 from inceptionnext_jax.convert.torch_weights import MismatchError, from_torch
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.steps.reading import find_step, read_step
 
 Variables = dict[str, Any]
 Say = Callable[[str], None]
@@ -50,9 +51,9 @@ def locate_source(
     path = Path(source).expanduser().absolute()  # Orbax refuses relative paths
     if files.is_weight_file(path) and not path.is_dir():
         return Location(path)
-    step = find_step(path)
-    if step is not None:
-        return Location(step, is_step=True)
+    step = on_first(lambda: str(find_step(path) or ""))  # one of many processes reads it all
+    if step:
+        return Location(Path(step), is_step=True)
     if (path / WEIGHTS).is_file():
         config = path / CONFIG
         return Location(path / WEIGHTS, config=config if config.is_file() else None)

@@ -10,13 +10,12 @@ import math
 import numpy as np
 from PIL import Image
 
-from inceptionnext_jax.data.decode import decode_pil, decode_rgb
+from inceptionnext_jax.data.decode import MAX_PIXELS, BadImageError, decode_pil, decode_rgb
 from inceptionnext_jax.errors import UserError, suggestion
 
 TRIES = 10
 NUM_UNIFORMS = 2 + 4 * TRIES  # flip, interpolation, then four numbers a try
 
-_MOST_PIXELS = 2**27  # of a resized image: 400 MB
 _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -108,9 +107,9 @@ def eval_pixels(
 ) -> np.ndarray:
     """Resizes the shorter side to floor(size / crop_pct) and cuts the centre, as torchvision does.
 
-    An image that is smaller than the crop afterwards (crop_pct > 1) is padded with zeros. Raises
-    UserError for what cannot be decoded, and where the resized image would fill the memory.
-    Returns: [size, size, 3] uint8.
+    An image that is smaller than the crop afterwards (crop_pct > 1) is padded with zeros.
+    Returns: [size, size, 3] uint8. Raises BadImageError also for one so long and thin that
+    resizing it would take more than MAX_PIXELS.
     """
     picture = decode_pil(image, name)
     short = math.floor(size / crop_pct)
@@ -119,10 +118,10 @@ def eval_pixels(
         width, height = short, int(short * height / width)
     else:
         width, height = int(short * width / height), short
-    if width * height > _MOST_PIXELS:
-        raise UserError(
-            f"{name} would have {width}×{height} pixels before its centre is cut; it is too long "
-            f"and thin, crop it yourself or remove it"
+    if width * height > MAX_PIXELS:
+        raise BadImageError(
+            f"cannot use {name}: its {picture.size[0]} × {picture.size[1]} pixels would become "
+            f"{width} × {height}; replace or remove this file"
         )
     if (width, height) != picture.size:
         picture = picture.resize((width, height), _RESAMPLING[interpolation])

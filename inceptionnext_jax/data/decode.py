@@ -1,10 +1,16 @@
-"""Encoded image to RGB pixels.
+"""Encoded image to RGB pixels, as timm and torchvision see it.
+
+Transparency is dropped, EXIF rotation is not applied, of an animation the first frame counts, grey
+and CMYK become RGB by Pillow's rules. One difference: of 16-bit grey the high byte is taken, as
+OpenCV and TensorFlow do, where Pillow would make nearly all of it white.
 
 Evaluation always decodes with Pillow. Training decodes ordinary JPEGs with OpenCV, which gives
 the same pixels as Pillow (both wrap libjpeg-turbo; a test compares them) in less time.
 """
 
+import contextlib
 import io
+import re
 import warnings
 
 import cv2
@@ -16,24 +22,39 @@ from inceptionnext_jax.errors import UserError
 cv2.setNumThreads(0)  # one core per worker: OpenCV's own threads would fight with them
 
 _CV2_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-_MAX_PIXELS = 89_478_485  # Pillow's own warning level: beyond it Pillow decides what to do
+MAX_PIXELS = 89_478_485  # Pillow's own warning level: beyond it Pillow decides what to do
 _SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+class BadImageError(UserError):
+    """An image that cannot be decoded, or would need absurd amounts of memory."""
 
 
 def decode_pil(image: bytes | np.ndarray, name: str = "image") -> Image.Image:
     """Returns the image as Pillow's `convert("RGB")` gives it.
 
     image: an encoded file, or [H, W, 3] uint8, which is only wrapped.
-    Raises UserError naming the image when it cannot be decoded.
+    Raises BadImageError naming the image when it cannot be decoded; beyond twice MAX_PIXELS
+    Pillow refuses, since that is rather an attack on the memory than a photograph.
     """
     if isinstance(image, np.ndarray):
         return Image.fromarray(image)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF and the like: the pixels are fine
-            return Image.open(io.BytesIO(image)).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"cannot decode {name}: {error}; replace or remove this file") from error
+            opened: Image.Image = Image.open(io.BytesIO(image))
+            if opened.mode.startswith("I"):
+                opened = _high_byte(opened)
+            return opened.convert("RGB")
+    except Exception as error:  # a file from a stranger can be wrong in any way
+        why = re.sub(r" <_io.BytesIO object at \w+>", "", " ".join(str(error).split()))
+        raise BadImageError(f"cannot decode {name}: {why}; replace or remove this file") from error
+
+
+def _high_byte(image: Image.Image) -> Image.Image:
+    """Whole numbers of more than 8 bits -> 8 bits."""
+    values = np.asarray(image)
+    return Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
 
 
 def decode_rgb(image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
@@ -41,9 +62,10 @@ def decode_rgb(image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
     if isinstance(image, np.ndarray):
         return image
     if _is_plain_jpeg(image):
-        pixels = cv2.imdecode(np.frombuffer(image, np.uint8), _CV2_FLAGS)
-        if pixels is not None:
-            return pixels
+        with contextlib.suppress(cv2.error):  # Pillow then says what is wrong
+            pixels = cv2.imdecode(np.frombuffer(image, np.uint8), _CV2_FLAGS)
+            if pixels is not None:
+                return pixels
     return np.asarray(decode_pil(image, name))
 
 
@@ -71,6 +93,6 @@ def _is_plain_jpeg(data: bytes) -> bool:
         if marker in _SOF_MARKERS:
             height = int.from_bytes(data[at + 5 : at + 7], "big")
             width = int.from_bytes(data[at + 7 : at + 9], "big")
-            return data[at + 9] in (1, 3) and 0 < height * width <= _MAX_PIXELS
+            return data[at + 9] in (1, 3) and 0 < height * width <= MAX_PIXELS
         at += 2 + length
     return False

@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import connection
 from typing import Any, Protocol
 
@@ -22,13 +23,15 @@ import numpy as np
 from absl import flags
 
 from inceptionnext_jax.data import sampler
+from inceptionnext_jax.data.bad_images import GOOD, BadImages, first_good
 from inceptionnext_jax.data.crop import (
     NUM_UNIFORMS,
     check_interpolation,
     eval_pixels,
     train_pixels,
 )
-from inceptionnext_jax.data.dataset import Source
+from inceptionnext_jax.data.dataset import Example, Source
+from inceptionnext_jax.data.decode import BadImageError
 from inceptionnext_jax.data.multilabel import empty_labels
 from inceptionnext_jax.errors import UserError
 
@@ -43,6 +46,11 @@ class _Rows(Protocol):
 
     @property
     def num_rows(self) -> int: ...
+
+    @property
+    def source(self) -> Source: ...
+
+    def pixels(self, example: Example) -> np.ndarray: ...
 
     def make(self, step: int, lo: int, hi: int) -> Batch: ...
 
@@ -66,6 +74,7 @@ class _TrainRows:
     def make(self, step: int, lo: int, hi: int) -> Batch:
         images = np.empty((hi - lo, self.image_size, self.image_size, 3), np.uint8)
         labels = empty_labels(self.source, hi - lo)
+        bad = np.empty(hi - lo, np.int64)
         for row, position in enumerate(self.positions[lo:hi].tolist()):
             index = sampler.train_index(
                 seed=self.seed,
@@ -74,20 +83,24 @@ class _TrainRows:
                 batch_size=self.batch_size,
                 num_examples=len(self.source),
             )
-            example = self.source[index]
             draw = step * self.batch_size + position
-            images[row] = train_pixels(
-                example.image,
-                sampler.image_uniforms(self.seed, draw, NUM_UNIFORMS),
-                size=self.image_size,
-                scale=self.scale,
-                ratio=self.ratio,
-                hflip=self.hflip,
-                interpolation=self.interpolation,
-                name=example.name,
+            images[row], example, bad[row] = first_good(
+                self.source, index, partial(self.pixels, draw=draw)
             )
             labels[row] = example.label
-        return {"image": images, "label": labels}
+        return {"image": images, "label": labels, "bad": bad}
+
+    def pixels(self, example: Example, draw: int = 0) -> np.ndarray:
+        return train_pixels(
+            example.image,
+            sampler.image_uniforms(self.seed, draw, NUM_UNIFORMS),
+            size=self.image_size,
+            scale=self.scale,
+            ratio=self.ratio,
+            hflip=self.hflip,
+            interpolation=self.interpolation,
+            name=example.name,
+        )
 
 
 @dataclass(frozen=True)
@@ -105,25 +118,33 @@ class _EvalRows:
 
     def make(self, step: int, lo: int, hi: int) -> Batch:
         index = step * self.batch_size + self.positions[lo:hi]
-        real = index < len(self.source)
+        shown = index < len(self.source)
         images = np.zeros((hi - lo, self.image_size, self.image_size, 3), np.uint8)
         labels = empty_labels(self.source, hi - lo)
-        for row in np.flatnonzero(real):
+        bad = np.full(hi - lo, GOOD, np.int64)
+        for row in np.flatnonzero(shown):
             example = self.source[int(index[row])]
-            images[row] = eval_pixels(
-                example.image,
-                size=self.image_size,
-                crop_pct=self.crop_pct,
-                interpolation=self.interpolation,
-                name=example.name,
-            )
-            labels[row] = example.label
+            try:
+                images[row] = self.pixels(example)
+                labels[row] = example.label
+            except BadImageError:
+                shown[row], bad[row] = False, index[row]
         return {
             "image": images,
             "label": labels,
-            "mask": real.astype(np.float32),
-            "index": np.where(real, index, -1).astype(np.int32),
+            "mask": shown.astype(np.float32),
+            "index": np.where(shown, index, -1).astype(np.int32),
+            "bad": bad,
         }
+
+    def pixels(self, example: Example) -> np.ndarray:
+        return eval_pixels(
+            example.image,
+            size=self.image_size,
+            crop_pct=self.crop_pct,
+            interpolation=self.interpolation,
+            name=example.name,
+        )
 
 
 class _Chunks:
@@ -148,13 +169,19 @@ class _Chunks:
 class BatchIterator(Iterator[Batch]):
     """Yields one batch a step. Close it, or use it in a `with`, to end the worker processes."""
 
-    def __init__(self, chunks: _Chunks, workers: int):
+    def __init__(self, chunks: _Chunks, workers: int, max_bad: float):
         self._chunks = chunks
+        self.bad = BadImages(chunks.rows.source, chunks.rows.pixels, max_bad)
         self._iterator: Any = _grain_iterator(chunks, workers) if len(chunks) else None
 
     def __next__(self) -> Batch:
         if self._iterator is None:
             raise StopIteration
+        batch = self._next()
+        self.bad.note(batch.pop("bad"))
+        return batch
+
+    def _next(self) -> Batch:
         try:
             first = next(self._iterator)
             if self._chunks.per_step == 1:
@@ -223,7 +250,8 @@ def _start_worker(worker: int, num_workers: int) -> None:
     """Runs first in each worker process."""
     del worker, num_workers
     _mark_flags_parsed()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which saves first
+    for number in (signal.SIGINT, signal.SIGTERM):  # for the parent, which saves first
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -249,6 +277,7 @@ def train_batches(
     hflip: float = 0.5,
     interpolation: str = "random",
     workers: int,
+    max_bad: float = 0.0,
 ) -> BatchIterator:
     """Returns training batches for the steps start_step .. stop_step - 1 (endless without one).
 
@@ -257,9 +286,10 @@ def train_batches(
 
     positions: [n] int, which rows of the global batch (0 .. batch_size - 1) to load, in order.
     workers: worker processes; 0 loads in threads of this process.
+    max_bad: share of the images that may be undecodable; the next in the source stands in for one.
     Yields: {"image": [n, S, S, 3] uint8, "label": [n] int32, or [n, K] uint8 of multi-label data}.
     Raises UserError when there is no training split or it is smaller than a batch; while
-    iterating, when an image cannot be decoded.
+    iterating, when more images cannot be decoded than max_bad allows.
     """
     if source is None:
         raise UserError("these data have no training split; set data.train_split or data.dir")
@@ -279,7 +309,7 @@ def train_batches(
         hflip=hflip,
         interpolation=interpolation,
     )
-    return BatchIterator(_Chunks(rows, start_step, stop_step), workers)
+    return BatchIterator(_Chunks(rows, start_step, stop_step), workers, max_bad)
 
 
 def eval_batches(
@@ -291,12 +321,13 @@ def eval_batches(
     crop_pct: float,
     interpolation: str,
     workers: int,
+    max_bad: float = 0.0,
 ) -> BatchIterator:
     """Returns ceil(len(source) / batch_size) batches that show every example exactly once.
 
     Batch k, position p shows example k * batch_size + p; every process gets equally many batches.
 
-    positions, workers: as in `train_batches`.
+    positions, workers: as in `train_batches`. max_bad: undecodable images are left out.
     Yields: {"image": [n, S, S, 3] uint8, "label": [n] int32, "mask": [n] float32 (1 for an
     example, 0 for padding), "index": [n] int32 (the example's number, -1 for padding)}. Padding
     is a black image with label 0.
@@ -312,7 +343,7 @@ def eval_batches(
         crop_pct=crop_pct,
         interpolation=interpolation,
     )
-    return BatchIterator(_Chunks(rows, 0, math.ceil(len(source) / batch_size)), workers)
+    return BatchIterator(_Chunks(rows, 0, math.ceil(len(source) / batch_size)), workers, max_bad)
 
 
 def _checked_positions(positions: np.ndarray, batch_size: int) -> np.ndarray:

@@ -58,11 +58,25 @@ class TfdsSource:
             raise
         except Exception as error:  # TFDS and array_record raise all kinds
             raise UserError(
-                f"cannot read example {name}: {_first_line(error)}; prepare the data again"
+                f"cannot read example {name}{self._place(index)}: {_first_line(error)}; fetch or "
+                f"prepare the data again"
             ) from error
         if self.keys.file_name:
             name += f" {os.fsdecode(features[self.keys.file_name])}"
         return Example(features[self.keys.image], int(features[self.keys.label]), name)
+
+    def _place(self, index: int) -> str:
+        """Where the example lies: " in shard …", byte or record; "" where nobody knows."""
+        if self.records is not None:
+            shard, offset, _ = self.records[index].tolist()
+            return f" in shard {self.shards[shard]} at byte {offset}"
+        for instruction in (
+            _builder(Path(self.builder_dir)).info.splits[self.split].file_instructions
+        ):
+            if index < instruction.take:
+                return f" in shard {instruction.filename}, record {instruction.skip + index}"
+            index -= instruction.take
+        return ""
 
     def _read(self, index: int) -> dict[str, Any]:
         opened = self._open()

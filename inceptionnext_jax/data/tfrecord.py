@@ -10,7 +10,6 @@ import hashlib
 import os
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -119,8 +118,8 @@ def _read_index(place: Path) -> ShardIndex | None:
             names = tuple(str(name) for name in file["names"])
             fields = ("sizes", "mtimes", "counts", "offsets", "lengths")
             return ShardIndex(names, *(file[field] for field in fields))
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
-        return None  # not there or not ours: it is only a cache, build it again
+    except Exception:  # not there, damaged in any way or not ours: only a cache, build it again
+        return None
 
 
 def _write_index(place: Path, index: ShardIndex) -> None:

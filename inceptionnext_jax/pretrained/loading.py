@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from flax import linen as nn
 
-from inceptionnext_jax.convert import steps
 from inceptionnext_jax.convert.load import Say, Variables, locate_source, read_file
 from inceptionnext_jax.convert.torch_weights import check_variables
 from inceptionnext_jax.errors import UserError, suggestion
@@ -18,6 +17,7 @@ from inceptionnext_jax.models.trees import paths_and_leaves
 from inceptionnext_jax.pretrained.bundle import Pretrained
 from inceptionnext_jax.pretrained.config_json import read_config
 from inceptionnext_jax.pretrained.preprocessing import Preprocessing
+from inceptionnext_jax.steps import reading
 
 # Options of `create_model` that weights do not depend on.
 _FREE = (
@@ -119,7 +119,7 @@ def _from_step(
             f"{step} has no weights {key!r}, expected one of {', '.join(ENTRIES)}"
             f"{suggestion(str(key), ENTRIES)}"
         )
-    variables, averages, meta = steps.read_step(step)
+    variables, averages, meta = reading.read_step(step)
     if key == "ema" and averages is None:
         raise UserError(f"{step} holds no averages; leave the key out")
     if averages is not None and key is None:

@@ -16,6 +16,10 @@ HostBatch = dict[str, np.ndarray]
 OpenBatches = Callable[[], AbstractContextManager[Iterator[HostBatch]]]
 
 
+class StoppedError(Exception):
+    """An evaluation was given up, because the run has been asked to stop."""
+
+
 class Evaluator:
     """Sums a task's metrics over the evaluation batches; compiled once."""
 
@@ -36,10 +40,15 @@ class Evaluator:
         batch = jax.tree.map(lambda array: array[0], batch)
         return self._task.metrics(self._task.predict(variables, batch), batch)
 
-    def __call__(self, variables: Any) -> Any:
-        """Returns the task's sums over all examples, on the host."""
+    def __call__(self, variables: Any, stopping: Callable[[], bool] | None = None) -> Any:
+        """Returns the task's sums over all examples, on the host.
+
+        Raises StoppedError where `stopping`, asked before each batch, says yes.
+        """
         sums = None
         for host_batch in self._batches():
+            if stopping is not None and stopping():
+                raise StoppedError
             batch = meshes.to_device(host_batch, self._mesh, (1, self._batch_size))
             if sums is None:
                 shapes = jax.eval_shape(self._sums, variables, batch)

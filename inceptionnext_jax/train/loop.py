@@ -15,9 +15,12 @@ from ml_collections import ConfigDict
 from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train import workdir as workdirs
 from inceptionnext_jax.train.checkpoint import Checkpoints
-from inceptionnext_jax.train.evaluate import Evaluator, HostBatch
+from inceptionnext_jax.train.evaluate import Evaluator, HostBatch, StoppedError
 from inceptionnext_jax.train.feed import Feed, scalars_like
+from inceptionnext_jax.train.memory import explaining_memory, give_back
+from inceptionnext_jax.train.nans import naming_the_operation
 from inceptionnext_jax.train.optimizer import make_optimizer
+from inceptionnext_jax.train.peers import leaving_together
 from inceptionnext_jax.train.plan import Plan
 from inceptionnext_jax.train.profile import Profiler
 from inceptionnext_jax.train.progress import Reporter
@@ -79,15 +82,21 @@ def train(run: Run) -> int:
             keep_latest=run.config.checkpoint.keep_latest,
             keep_best=run.config.checkpoint.keep_best,
             best_metric=run.config.checkpoint.best_metric,
+            asynchronous=run.config.checkpoint.asynchronous,
         )
         stack.callback(checkpoints.close)
         latest = checkpoints.latest_step()
         meta = _resumed_meta(run, checkpoints, latest)
         best = Best(**meta.get("best", {}))
-        if latest is not None and (latest >= run.plan.total_steps or best.exhausted(run.config)):
-            _finish(run, latest)
+        reached = latest or 0
+        over = reached >= run.plan.total_steps or best.exhausted(run.config)
+        if over and not meta.get("evaluation_pending"):
+            _finish(run, reached)
             return 0
-        return _Training(run, checkpoints, latest, meta, best, stop, stack).run()
+        memory = run.description["resolved"]["memory"]
+        # Within the stack: what it closes may wait for processes that have gone.
+        with leaving_together(), explaining_memory(run.config, run.plan, memory):
+            return _Training(run, checkpoints, latest, meta, best, stop, stack).run()
 
 
 def _resumed_meta(run: Run, checkpoints: Checkpoints, latest: int | None) -> dict[str, Any]:
@@ -141,8 +150,9 @@ class _Training:
             writers,
             run.reporter,
             every_steps=config.log.every_steps,
-            stop_on_nan=config.on_nan == "stop",
+            skips_allowed=config.skip_limit if config.on_nan == "skip" else 0,
             sums=meta.get("sums"),
+            skipped_in_a_row=meta.get("skipped_in_a_row", 0),
         )
         self.recorder.last_saved = latest
         self.profiler = Profiler(run.workdir, config.profile, main)
@@ -175,24 +185,30 @@ class _Training:
             step,
             in_shardings=(start.shardings, meshes.batch_sharding(run.mesh), everywhere),
             out_shardings=(start.shardings, everywhere),
-            donate_argnums=0,
+            # To find a NaN the step is gone through once more.
+            donate_argnums=() if config.debug_nans else 0,
         )
-        return state, jitted
+        return state, naming_the_operation(jitted, step) if config.debug_nans else jitted
 
     def run(self) -> int:
         plan, reporter = self.run_.plan, self.run_.reporter
         reporter.say(f"resumed from step {self.start}" if self.start else "started from step 0")
-        batch = next(self.feed)
-        step = self._compiled(batch)
+        done = self.start
+        if done < plan.total_steps:
+            batch = next(self.feed)
+            step = self._compiled(batch)
         reporter.start("training", plan.total_steps, self.start)
-        if self.evaluation_pending:
-            self.recorder.write(self.start, self._evaluate(self.start))
+        self.stop.begin()
+        if self.stop.reached() or not self._caught_up():
+            reporter.say(f"stopped by {self.stop} at step {self.start}, which is saved")
+            return EXIT_CODE
         self.recorder.clock.resume()
         for done in range(self.start + 1, plan.total_steps + 1):
             hyper = self._hyper(done - 1)
             self.profiler.before(done)
             self.state, metrics = step(self.state, batch, self._scalars(hyper))
             self.recorder.settle(self.feed)  # the step before, while this one computes
+            self.checkpoints.check()
             self.recorder.add(done, metrics, hyper)
             self.profiler.after(done, metrics)
             if self._pause_after(done):
@@ -207,8 +223,19 @@ class _Training:
         _finish(self.run_, done)
         return 0
 
+    def _caught_up(self) -> bool:
+        """Makes up for an evaluation that a stop prevented. Returns whether it came to its end."""
+        if not self.evaluation_pending:
+            return True
+        scores = self._evaluate(self.start)
+        if scores is not None:
+            self.recorder.write(self.start, scores)
+        return scores is not None
+
     def _compiled(self, batch: Any) -> Callable[..., tuple[TrainState, Any]]:
         """Compiles ahead of time: another shape would be an error instead of a slow step."""
+        if self.run_.config.debug_nans:
+            return self.step
         started = time.perf_counter()
         hyper = self._hyper(self.start)
         compiled = self.step.lower(self.state, batch, self._scalars(hyper)).compile()
@@ -226,37 +253,46 @@ class _Training:
     def _pause_after(self, done: int) -> bool:
         """Evaluates and saves where it is due. Returns whether the run was asked to stop."""
         config, last = self.run_.config, done == self.run_.plan.total_steps
-        stopping = self.stop.reached(done) and not last
+        stopping = self.stop.reached() and not last
         due = _due(done, config.eval.every_steps) or last
-        # An evaluation can take minutes that a preempted machine does not have: the resumed run
-        # makes up for it.
-        evaluates = due and not stopping
         saves = _due(done, config.checkpoint.every_steps) or last or stopping
-        if not (evaluates or saves):
+        if not (due or saves):
             return False
-        scores: dict[str, float] = {}
+        scores: dict[str, float] | None = {}
 
         def evaluate() -> dict[str, float]:
+            nonlocal scores
             self.recorder.clock.pause()
-            scores.update(self._evaluate(done))
+            scores = self._evaluate(done)
             self.recorder.clock.resume()
-            return scores
+            return scores or {}
 
-        self.recorder.settle(self.feed, evaluate if evaluates else None)
+        # An evaluation can take minutes that a preempted machine does not have: the resumed run
+        # makes up for it.
+        self.recorder.settle(self.feed, evaluate if due and not stopping else None)
+        stopping = stopping or scores is None
         self.recorder.clock.pause()
-        if saves or self.best.exhausted(config):
+        if saves or stopping or self.best.exhausted(config):
             self.checkpoints.save(self.state, done, self._meta(done, due and stopping), scores)
             self.recorder.last_saved = done
         if stopping:
             self.checkpoints.wait()
             self.run_.reporter.say(f"stopped by {self.stop} after saving step {done}")
+        give_back()
         self.recorder.clock.resume()
         return stopping
 
-    def _evaluate(self, step: int) -> dict[str, float]:
-        scores, report = evaluate_weights(
-            self.run_, self.state.weights(), self.state.weights(ema=True)
-        )
+    def _evaluate(self, step: int) -> dict[str, float] | None:
+        """Scores of the weights and their averages; None where the run was asked to stop."""
+        try:
+            scores, report = evaluate_weights(
+                self.run_,
+                self.state.weights(),
+                self.state.weights(ema=True),
+                stopping=self.stop.reached,
+            )
+        except StoppedError:
+            return None
         if jax.process_index() == 0:
             self.run_.task.save_report({"step": step, **report}, self.run_.workdir)
         metric = self.run_.config.checkpoint.best_metric
@@ -269,6 +305,7 @@ class _Training:
             "step": step,
             "evaluation_pending": evaluation_pending,
             "sums": self.recorder.sums,
+            "skipped_in_a_row": self.recorder.skipped_in_a_row,
             "best": {"value": self.best.value, "since": self.best.since},
         }
 
@@ -278,16 +315,17 @@ def _due(step: int, every_steps: int) -> bool:
 
 
 def evaluate_weights(
-    run: Run, weights: Any, averages: Any | None
+    run: Run, weights: Any, averages: Any | None, stopping: Callable[[], bool] | None = None
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Evaluates variables on the run's mesh, and their averages where there are any.
 
     Returns ({"eval/top1": …, "eval_ema/top1": …}, {"eval": report, "eval_ema": report}).
+    Raises StoppedError where `stopping`, asked before each batch, says yes.
     """
     scores: dict[str, float] = {}
     reports: dict[str, Any] = {}
     for name, variables in (("eval", weights), ("eval_ema", averages)):
         if variables is not None:
-            scalars, reports[name] = run.task.summarize(run.evaluator(variables))
+            scalars, reports[name] = run.task.summarize(run.evaluator(variables, stopping))
             scores |= {f"{name}/{key}": value for key, value in scalars.items()}
     return scores, reports

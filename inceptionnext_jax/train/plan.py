@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import models
+from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.macs import count_macs, count_params
 from inceptionnext_jax.models.remat import MEANINGS
 from inceptionnext_jax.train import validate
@@ -134,6 +135,11 @@ def _resolve_schedule(
             f"optim.lr_batch_size={optim.lr_batch_size}"
         )
     total_steps = round((config.total_epochs + s.cooldown_epochs) * steps_per_epoch)
+    if not 0 < total_steps < 2**31 - 1 and config.total_steps == 0:
+        raise UserError(
+            f"total_epochs={config.total_epochs:g} and schedule.cooldown_epochs="
+            f"{s.cooldown_epochs:g} are {total_steps:g} steps; expected 1 to {2**31 - 2}"
+        )
     if config.total_steps > 0:
         total_steps = config.total_steps
         total_epochs = total_steps / steps_per_epoch

@@ -1,5 +1,6 @@
 """From a step's metrics on the device to lines in the logs."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,13 +29,18 @@ class Recorder:
         reporter: Reporter,
         *,
         every_steps: int,
-        stop_on_nan: bool,
+        skips_allowed: int,
         sums: Sums | None = None,
+        skipped_in_a_row: int = 0,
     ):
-        """sums: of the steps since the last line, from the checkpoint that a run resumes from."""
+        """skips_allowed: updates in a row that may be left out for a non-finite loss or gradient.
+
+        sums, skipped_in_a_row: up to the checkpoint that a run resumes from.
+        """
         self._plan, self._writers, self._reporter = plan, writers, reporter
-        self._every_steps, self._stop_on_nan = every_steps, stop_on_nan
-        self.sums: Sums = sums or {}
+        self._every_steps, self._skips_allowed = every_steps, skips_allowed
+        self.sums: Sums = sums or {}  # since the last line, of the updates that were made
+        self.skipped_in_a_row = skipped_in_a_row
         self.clock = Clock()
         self.last_saved: int | None = None
         self._pending: tuple[int, Any, dict[str, float]] | None = None
@@ -48,18 +54,21 @@ class Recorder:
     def settle(self, feed: Feed, extra: Callable[[], dict[str, float]] | None = None) -> None:
         """Fetches what `add` took; writes the step's line when one is due or there is `extra`.
 
-        Raises RunError for a non-finite loss or gradient where the config says to stop.
+        Raises RunError for more non-finite losses or gradients in a row than the config allows.
         """
         if self._pending is None:
             return
         (step, metrics, hyper), self._pending = self._pending, None
         metrics = jax.device_get(metrics)
-        if not metrics["last"].pop("finite") and self._stop_on_nan:
+        finite = bool(metrics["last"].pop("finite"))
+        self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1
+        if self.skipped_in_a_row > self._skips_allowed:
             raise RunError(self._not_finite(step, hyper["lr"]))
         for name, (total, count) in metrics["mean"].items():
             pair = self.sums.setdefault(name, [0.0, 0.0])
-            pair[0] += float(total)
-            pair[1] += float(count)
+            if finite:
+                pair[0] += float(total)
+                pair[1] += float(count)
         self._steps += 1
         values: dict[str, Any] = {}
         if step % self._every_steps == 0 or step == self._plan.total_steps:
@@ -80,7 +89,10 @@ class Recorder:
     def _train_values(self, last: Any, hyper: dict[str, float], feed: Feed) -> dict[str, float]:
         seconds, waited = self.clock.seconds() - self._seconds, feed.waited - self._waited
         self._rate = self._steps * self._plan.batch_size / max(seconds, 1e-9)
-        values = {f"train/{name}": total / count for name, (total, count) in self.sums.items()}
+        values = {
+            f"train/{name}": total / count if count else math.nan
+            for name, (total, count) in self.sums.items()
+        }
         values |= {f"train/{name}": float(value) for name, value in hyper.items()}
         values |= {f"train/{name}": value.item() for name, value in last.items()}
         values["train/images_per_sec"] = self._rate
@@ -112,7 +124,12 @@ class Recorder:
         saved = "there is no checkpoint" if self.last_saved is None else (
             f"the last good checkpoint is step {self.last_saved}"
         )  # fmt: skip
+        if self._skips_allowed:
+            times = f"{self.skipped_in_a_row} times in a row (skip_limit={self._skips_allowed}), "
+            remedy = "raise skip_limit"
+        else:
+            times, remedy = "", "on_nan=skip"
         return (
-            f"loss or gradient is not finite at step {step} (lr {lr:g}); {saved}; lower optim.lr, "
-            f"set optim.clip_norm or on_nan=skip, or find the operation with debug_nans=True"
+            f"loss or gradient is not finite {times}at step {step} (lr {lr:g}); {saved}; lower "
+            f"optim.lr, set optim.clip_norm or {remedy}, or find the operation with debug_nans=True"
         )

@@ -1,9 +1,13 @@
 """All that can be wrong with a config, found in one place and reported at once."""
 
+import functools
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import models
@@ -29,6 +33,34 @@ CHOICES: dict[str, tuple[str | bool, ...]] = {
     "model.depthwise_impl": ("auto", *sorted(depthwise.IMPLEMENTATIONS)),
     "model.remat": remat.CHOICES,
 }
+OPTIONAL = (
+    "init_from",
+    "ema_decay",
+    "stop.patience",
+    "data.dir",
+    "data.workers",
+    "data.crop_pct",
+    "model.num_classes",
+    "model.stage_depths",
+    "model.token_mixer",
+    "model.kernel_size",
+    "model.mixer_ratio",
+    "model.norm",
+    "model.head",
+    "model.layer_scale_init",
+    "optim.clip_norm",
+    "optim.layer_decay",
+)
+BELOW = {  # keys with a largest value: what lies above cannot be meant, and would hang or overflow
+    "seed": 2**32,
+    "total_steps": 2**31 - 1,
+    "data.image_size": 2**14,
+    "data.workers": 2**10,
+    "model.num_classes": 2**24,
+    "augment.erasing_count": 2**10,
+    "batch_size": 2**31,
+    "optim.accumulate": 2**31,
+}
 POSITIVE = (
     "batch_size",
     "optim.lr",
@@ -48,6 +80,8 @@ POSITIVE = (
     "schedule.decay_rate",
 )
 NOT_NEGATIVE = (
+    "seed",
+    "skip_limit",
     "total_epochs",
     "total_steps",
     "data.workers",
@@ -70,6 +104,7 @@ NOT_NEGATIVE = (
     "profile.steps",
 )
 UP_TO_ONE = (
+    "data.max_bad",
     "augment.hflip",
     "augment.mix_prob",
     "augment.mix_switch_prob",
@@ -87,6 +122,7 @@ BELOW_ONE = (
     "optim.momentum",
     "ema_decay",
 )
+_OF_MODEL = ("model.head_init_scale", "model.layer_scale_init", "model.mixer_ratio")
 METRICS = tuple(
     f"{weights}/{metric}"
     for weights in ("eval", "eval_ema")
@@ -103,11 +139,44 @@ def get(config: ConfigDict, key: str) -> Any:
 
 def check(config: ConfigDict, devices: int) -> list[str]:
     """Everything that is wrong with a config on so many devices: one sentence each."""
+    found = check_kinds(config)
+    if found:  # the other checks reckon with the values
+        return found
     found = check_values(config)
     divisors = (config.batch_size, config.optim.accumulate, config.mesh.fsdp)
     groups = (config.model.bn_group_size, config.augment.mix_group_size)
     if min(divisors) > 0 and min(groups) >= 0:
         found += check_batch(config, devices)
+    return found
+
+
+def check_kinds(config: ConfigDict) -> list[str]:
+    """Every key that is unset without being optional, or holds a number that is none."""
+    numbers = {*POSITIVE, *NOT_NEGATIVE, *UP_TO_ONE, *BELOW_ONE, "mesh.data", *_OF_MODEL}
+    pairs = ("augment.scale", "augment.ratio", "optim.lr_mult", "schedule.decay_epochs")
+    found = []
+    for key, value in flattened(config).items():
+        if value is None:
+            if key not in OPTIONAL:
+                found.append(f"{key} is unset; give it a value")
+        elif key in numbers and (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not (math.isfinite(value) or key in BELOW_ONE)
+        ):
+            found.append(f"{key}={value!r} must be a finite number")
+        elif key in pairs and not isinstance(value, tuple | list):
+            found.append(f"{key}={value!r} must be a sequence, such as (1.0, 2.0)")
+    return found
+
+
+def flattened(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
+    """{dotted key: value}."""
+    found: dict[str, Any] = {}
+    for key in config:
+        value = config[key]
+        inside = flattened(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else None
+        found |= {prefix + key: value} if inside is None else inside
     return found
 
 
@@ -130,9 +199,33 @@ def check_values(config: ConfigDict) -> list[str]:
             f"vanillanet_*, and model.name={config.model.name!r} has none with a slope; set it to 0"
         )
     depths = config.model.stage_depths
-    if depths is not None and not (depths and all(isinstance(d, int) and d > 0 for d in depths)):
+    if depths is not None and not (depths and all(_is_depth(depth) for depth in depths)):
         found.append(f"model.stage_depths={depths!r} must be positive whole numbers")
-    return found
+    return found or _bad_model(config)
+
+
+def _is_depth(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1000
+
+
+def _bad_model(config: ConfigDict) -> list[str]:
+    """What the model itself refuses: its settings among each other, and the image's size."""
+    options = tuple((key, config.model[key]) for key in config.model if key != "name")
+    return list(_refusals(config.model.name, options, config.data.image_size))
+
+
+@functools.lru_cache(maxsize=8)  # a start asks twice, and tracing a large model takes a second
+def _refusals(name: str, options: tuple[tuple[str, Any], ...], size: int) -> tuple[str, ...]:
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    try:
+        model = models.create_model(name, **{**dict(options), "num_classes": 2})
+        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
+    except UserError as error:
+        return (f"model: {error}",)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        return (f"model.name={name!r} cannot be built for {size} pixels ({reason})",)
+    return ()
 
 
 def _out_of_choice(config: ConfigDict) -> Iterator[str]:
@@ -158,6 +251,10 @@ def _out_of_range(config: ConfigDict) -> list[str]:
             # `not holds` also refuses nan.
             if value is not None and not holds(value):
                 found.setdefault(key, f"{key}={value!r} must be {expected}")
+    for key, limit in BELOW.items():
+        value = get(config, key)
+        if value is not None and value >= limit:
+            found.setdefault(key, f"{key}={value!r} must be < {limit}")
     return list(found.values())
 
 
@@ -208,14 +305,14 @@ def _bad_patterns(config: ConfigDict) -> list[str]:
     for entry in config.optim.lr_mult:
         if not (isinstance(entry, (tuple, list)) and len(entry) == 2):
             found.append(f"optim.lr_mult={entry!r} must be a pair (regex, factor)")
-        elif not isinstance(entry[1], (int, float)) or entry[1] < 0:
+        elif not isinstance(entry[1], (int, float)) or not 0 <= entry[1] < math.inf:
             found.append(f"optim.lr_mult={entry!r}: the factor must be a number >= 0")
         else:
             patterns[f"optim.lr_mult[{entry[0]!r}]"] = entry[0]
     for key, pattern in patterns.items():
         try:
             re.compile(str(pattern))
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             found.append(f"{key}={pattern!r} is not a regular expression ({error})")
     return found
 

@@ -2,8 +2,10 @@
 
 import fcntl
 import json
+import os
 import platform
 import subprocess
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from ml_collections import ConfigDict
 
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.files import write_atomically
+from inceptionnext_jax.steps import folders
 
 DONE = "DONE"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow")
@@ -27,15 +30,19 @@ class Lock:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
             self._file = (workdir / ".lock").open("a")
-        except OSError as error:
-            raise UserError(
-                f"--workdir={workdir} cannot be written ({error.strerror}); choose another folder"
-            ) from error
-        try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file.truncate(0)
+            self._file.write(f"{platform.node()} {os.getpid()}\n")  # a full disk is told here
+            self._file.flush()
+            if (workdir / folders.FOLDER).is_dir():
+                tempfile.TemporaryFile(dir=workdir / folders.FOLDER).close()
         except BlockingIOError as error:
             raise UserError(
                 f"--workdir={workdir} is in use by another run; wait for it or choose another"
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"--workdir={workdir} cannot be written ({error.strerror}); choose another folder"
             ) from error
 
     def release(self) -> None:

@@ -24,6 +24,7 @@ DIGITS = "--config=configs/digits.py"
         (["--workdir=x"], "--config is required"),
         (["--config=configs/tinny.py", "--workdir=x"], "configs/tinny.py cannot be loaded"),
         (["--config=configs/tiny.py:debgu", "--workdir=x"], "unknown config variant 'debgu'"),
+        ([DIGITS, "--workdir=gs://bucket/run"], "mount the bucket"),
         ([DIGITS, "--workdir=/proc/nowhere"], "--workdir=/proc/nowhere cannot be written"),
         ([DIGITS, "--workdir=x", "--process_id=1"], "set all three or none"),
         ([DIGITS, "--workdir={empty}", "--mode=eval"], "holds no weights"),
@@ -115,3 +116,13 @@ def test_a_run_that_meets_a_nan_stops_with_step_and_checkpoint(tmp_path):
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("error: loss or gradient is not finite at step ")
     assert "the last good checkpoint is step " in line
+
+
+@pytest.mark.slow
+def test_debug_nans_names_the_operation_of_a_real_run(tmp_path):
+    flags = small_flags(**{"optim.lr": 1e30, "debug_nans": True, "total_steps": 9})
+    done = main_py(*flags, f"--workdir={tmp_path}")
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: not finite in step ")
+    assert "inceptionnext_jax/" in line

@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from inceptionnext_jax.convert.steps import newest_step, read_meta
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.steps.folders import newest_good
+from inceptionnext_jax.steps.reading import read_meta
 from inceptionnext_jax.train.checkpoint import Checkpoints
 from inceptionnext_jax.train.state import create_state
 
@@ -48,7 +49,16 @@ def test_best_checkpoint_does_not_evict_newest(tmp_path, metric, values, kept):
         checkpoints.save(state(), step, {}, {metric: value})
     checkpoints.close()
     assert steps(tmp_path) == kept
-    assert newest_step(tmp_path).name == "5"
+    assert newest_good(tmp_path).name == "5"
+
+
+def test_the_best_step_is_still_known_after_a_restart(tmp_path):
+    for step, value in enumerate([0.5, 0.9, 0.3, 0.2, 0.1], start=1):
+        checkpoints = open_checkpoints(tmp_path)
+        checkpoints.save(state(), step, {}, {"eval/top1": value, "eval/loss": 1.0})
+        checkpoints.wait()
+        checkpoints.close()
+    assert steps(tmp_path) == [2, 4, 5]
 
 
 def test_steps_without_a_score_do_not_pile_up(tmp_path):
@@ -67,7 +77,7 @@ def test_state_and_meta_come_back_as_they_were(tmp_path):
     after = checkpoints.restore(7, abstract(before))
     jax.tree.map(np.testing.assert_array_equal, before, after)
     assert jax.tree.structure(before) == jax.tree.structure(after)
-    assert checkpoints.meta(7) == read_meta(newest_step(tmp_path)) == {"config": {"seed": 1}}
+    assert checkpoints.meta(7) == read_meta(newest_good(tmp_path)) == {"config": {"seed": 1}}
     checkpoints.close()
 
 

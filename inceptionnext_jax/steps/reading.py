@@ -10,29 +10,29 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from inceptionnext_jax.convert.quiet import only_errors
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import unstack_blocks
 from inceptionnext_jax.models.trees import nested, paths_and_leaves
+from inceptionnext_jax.steps import folders
+from inceptionnext_jax.steps.manifest import find_damage
+from inceptionnext_jax.steps.quiet import only_errors
 
-FOLDER = "checkpoints"
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 _WEIGHTS = ("params", "batch_stats", "ema")  # of the state; the rest is the optimizer's
 _INFLATION = 1100  # times its size on disk that a state may claim: compression gives no more
 
 
 def find_step(path: Path) -> Path | None:
-    """The step folder that `path` means: itself, or the newest of a workdir; None if neither."""
-    if (path / "state").is_dir():
-        return path
-    return newest_step(path) if path.is_dir() else None
+    """The step folder that `path` means: itself, or the newest whole one of a workdir; or None.
 
-
-def newest_step(workdir: Path) -> Path | None:
-    """The folder of the newest complete step in a workdir, if any."""
-    folder = workdir / FOLDER
-    steps = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
-    return max(steps, key=lambda path: int(path.name), default=None)
+    Raises UserError for a step that is damaged, RunError for a workdir whose steps all are.
+    """
+    if (path / "state").is_dir() or (path.name.isdigit() and path.parent.name == folders.FOLDER):
+        damage = find_damage(path) if path.is_dir() else None
+        if damage:
+            raise UserError(f"{folders.described(path, damage)}; name another step")
+        return path if path.is_dir() else None
+    return folders.newest_good(path) if path.is_dir() else None
 
 
 def read_meta(step_folder: Path) -> dict[str, Any]:

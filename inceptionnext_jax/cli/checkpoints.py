@@ -1,0 +1,112 @@
+"""`checkpoints`: which steps a workdir holds, whether they are whole, and what can go."""
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from inceptionnext_jax.errors import UserError
+
+_HEADER = ("step", "size", "saved", "state", "metrics")
+_DAMAGED = 1  # exit code where --verify finds damage
+_EXAMPLES = """\
+examples:
+  python -m inceptionnext_jax checkpoints out/digits            sizes and small files compared
+  python -m inceptionnext_jax checkpoints out/digits --verify   every byte; exit code 1 if any is wrong
+  python -m inceptionnext_jax checkpoints out/digits --prune    delete damaged steps and leftovers
+"""  # noqa: E501
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds `checkpoints` to the command line."""
+    parser = subparsers.add_parser(
+        "checkpoints",
+        help="list a workdir's checkpoints; verify or prune them",
+        description="Lists the checkpoints of a workdir, newest first, with what their manifests "
+        "say of them.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("workdir", metavar="WORKDIR", type=Path, help="the folder of a run")
+    parser.add_argument("--verify", action="store_true", help="compare every byte's checksum")
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="delete damaged steps and what killed runs left (compares every byte first)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the table; returns 1 where --verify found damage."""
+    from inceptionnext_jax.steps import folders
+
+    workdir = args.workdir.expanduser().absolute()
+    if not workdir.is_dir():
+        raise UserError(f"{args.workdir} is not a folder; expected the workdir of a run")
+    thorough = args.verify or args.prune
+    rows, damaged = [], []
+    for folder in folders.step_folders(workdir):
+        row, whole = _row(folder, thorough)
+        rows.append(row)
+        damaged += [] if whole else [folder]
+    aside, left = folders.set_aside(workdir), folders.leftovers(workdir)
+    rows += [(path.name, _size(path), "", "set aside as damaged", "") for path in aside]
+    rows += [(path.name, _size(path), "", "left by a killed run", "") for path in left]
+    if not rows:
+        print(f"no checkpoints in {workdir}")
+        return 0
+    _print(rows)
+    if args.prune:
+        _prune(workdir, damaged + aside + left)
+        return 0
+    return _DAMAGED if args.verify and damaged else 0
+
+
+def _row(folder: Path, thorough: bool) -> tuple[tuple[str, ...], bool]:
+    """(the table's row, whether the step is whole as far as was looked)."""
+    from inceptionnext_jax.steps.manifest import NAME, find_damage
+
+    damage = find_damage(folder, thorough)
+    state = f"damaged: {damage}" if damage else ("verified" if thorough else "complete")
+    saved = folder / NAME
+    when = saved.stat().st_mtime if saved.is_file() else folder.stat().st_mtime
+    day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+    return (folder.name, _size(folder), day, state, _metrics(folder)), damage is None
+
+
+def _metrics(folder: Path) -> str:
+    try:
+        values = json.loads((folder / "metrics" / "metrics").read_text(encoding="utf-8"))
+        return ", ".join(f"{key} {value:.4g}" for key, value in values.items())
+    except (OSError, ValueError, TypeError, AttributeError):
+        return ""
+
+
+def _size(folder: Path) -> str:
+    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{total / 2**20:.1f} MiB"
+
+
+def _print(rows: list[tuple[str, ...]]) -> None:
+    table = [_HEADER, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(_HEADER))]
+    for row in table:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _prune(workdir: Path, folders: list[Path]) -> None:
+    from inceptionnext_jax.train.workdir import Lock
+
+    lock = Lock(workdir)  # a run that writes may be about to finish what looks unfinished
+    try:
+        for folder in folders:
+            shutil.rmtree(folder)
+            print(f"deleted {folder}")
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be deleted ({error.strerror})") from error
+    finally:
+        lock.release()
