@@ -12,11 +12,11 @@ import pytest
 from configs.vanillanet import digits
 from inceptionnext_jax import data
 from inceptionnext_jax.cli import job
+from inceptionnext_jax.convert.load import load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.deploy import deploy
 from inceptionnext_jax.tasks import build_task
 from inceptionnext_jax.train.plan import make_plan
-from inceptionnext_jax.train.weights import load_weights
 from tests.models.oracle import relative_error
 from tests.runs import CACHE, ROOT, main_py, metrics
 

@@ -9,12 +9,12 @@ import numpy as np
 import optax
 import pytest
 
+from inceptionnext_jax.convert.load import load_weights
 from inceptionnext_jax.errors import RunError, UserError
 from inceptionnext_jax.steps import folders
 from inceptionnext_jax.steps.manifest import NAME, find_damage
 from inceptionnext_jax.train.checkpoint import Checkpoints
 from inceptionnext_jax.train.state import create_state
-from inceptionnext_jax.train.weights import load_weights
 
 
 def state(value: float):
