@@ -48,6 +48,8 @@ OPTIONAL = (
     "model.norm",
     "model.head",
     "model.layer_scale_init",
+    "model.width",
+    "model.act_num",
     "optim.clip_norm",
     "optim.layer_decay",
 )
@@ -122,7 +124,13 @@ BELOW_ONE = (
     "optim.momentum",
     "ema_decay",
 )
-_OF_MODEL = ("model.head_init_scale", "model.layer_scale_init", "model.mixer_ratio")
+_OF_MODEL = (
+    "model.head_init_scale",
+    "model.layer_scale_init",
+    "model.mixer_ratio",
+    "model.width",
+    "model.act_num",
+)
 METRICS = tuple(
     f"{weights}/{metric}"
     for weights in ("eval", "eval_ema")
