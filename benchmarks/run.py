@@ -133,7 +133,12 @@ def compare(case: Case, peers: Sequence[str], rounds: int) -> dict[str, Any]:
         try:
             for name in names:
                 say(f"{case.model} {case.mode} batch {case.batch}: {name} starts")
-                workers[name] = Worker(dataclasses.replace(case, peer=name))
+                try:
+                    workers[name] = Worker(dataclasses.replace(case, peer=name))
+                except PeerError as error:
+                    if name == OURS:
+                        raise SystemExit(str(error)) from error
+                    say(f"{name}: left out, for {error}")
             agree(workers, case.mode)
             seconds = take_turns(workers, rounds, case.core is not None)
         finally:
@@ -157,6 +162,10 @@ def compare(case: Case, peers: Sequence[str], rounds: int) -> dict[str, Any]:
             if name != OURS
         },
     }
+
+
+class PeerError(Exception):
+    """A peer's process has ended by itself."""
 
 
 class Worker:
@@ -187,7 +196,7 @@ class Worker:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"a peer ended with code {self.process.wait()}: see above")
+            raise PeerError(f"it ended with code {self.process.wait()}, see above")
         return line
 
 
