@@ -290,7 +290,8 @@ def onnxruntime_peer(case: Case) -> Runner:
     file = Path(case.folder) / f"{case.model}.onnx"
     if not file.exists():
         torch.onnx.export(
-            model, (torch.zeros(2, *x.shape[1:]),), file, dynamo=True, external_data=False, verbose=False,
+            model, (torch.zeros(2, *x.shape[1:]),), file,
+            dynamo=True, external_data=False, verbose=False,
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
         )  # fmt: skip
     options = onnxruntime.SessionOptions()
