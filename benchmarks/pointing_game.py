@@ -2,133 +2,249 @@
 
     python -m benchmarks.pointing_game
 
-Digits of scikit-learn are pasted at random places of noisy canvases, an InceptionNeXt is trained on
-them here, and the maxima of Grad-CAM and Grad-CAM++ on correctly classified held-out images are
-compared with the boxes that the digits were pasted into. Writes docs/cam.png and
-benchmarks/results/cpu/pointing_game.json.
+Digits of scikit-learn are pasted at random places of noisy canvases, a MetaNeXt of two stages is
+trained on them here, and the maxima of Grad-CAM and Grad-CAM++ on correctly classified held-out
+images are compared with the boxes that the digits were pasted into. Writes docs/pointing_game.png
+and benchmarks/results/cpu/pointing_game.json.
 """
 
+import functools
 import json
-import subprocess
-import sys
-import tempfile
+import time
+from itertools import chain
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from benchmarks import environment
-from inceptionnext_jax.pretrained import Pretrained, load_pretrained
+from configs import default
+from inceptionnext_jax.augment.normalize import normalize
+from inceptionnext_jax.data.digits import NUM_CLASSES, split_digits
+from inceptionnext_jax.explain import cam, heat
+from inceptionnext_jax.explain.grid import Tile, picture_grid
+from inceptionnext_jax.models.metanext import MetaNeXt
+from inceptionnext_jax.models.registry import IMAGENET_MEAN, IMAGENET_STD
+from inceptionnext_jax.tasks.classification import Classification, softmax_loss
+from inceptionnext_jax.train.optimizer import make_optimizer
+from inceptionnext_jax.train.schedule import ScheduleSettings, make_schedule
+from inceptionnext_jax.train.start import init_key
+from inceptionnext_jax.train.state import create_state
+from inceptionnext_jax.train.step import make_train_step
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks/results/cpu/pointing_game.json"
-FIGURE = ROOT / "docs/cam.png"
-CANVAS, DIGIT, STRIDE = 64, 24, 8  # pixels; a cell of the map is a third of a digit
-FLAGS = (
-    "--config=configs/digits.py",
-    "--config.data.name=folder",
-    "--config.eval.every_steps=0",
-    "--config.checkpoint.every_steps=0",
-    f"--config.data.image_size={CANVAS}",
-    f"--config.model.output_stride={STRIDE}",
-    "--config.model.stage_depths=(1,1,1,1)",
-    "--config.augment.scale=(1.0,1.0)",  # a crop might lose the digit
-    "--config.augment.ratio=(1.0,1.0)",
+FIGURE = ROOT / "docs/pointing_game.png"
+CANVAS, DIGIT = 64, 24  # pixels
+LAYER = "stages_1"  # the last: all that the head sees
+SEED, BATCH, STEPS = 0, 128, 400
+SCHEDULE = ScheduleSettings(
+    name="cosine",
+    peak_lr=4e-3,
+    warmup_lr=0.0,
+    min_lr=0.0,
+    warmup_epochs=1.0,
+    total_epochs=STEPS / 50,
+    steps_per_epoch=50,
+    per="step",
 )
-COPIES, EPOCHS = 2, 10.0
-SHOWN = 4  # digits in the figure, at most, of each answer
+SHOWN = (4, 2, 2)  # digits in the figure: right answers, misses among them, wrong answers
+PER_ROW, ZOOM = 2, 7
 
 
-def paste(digit: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, tuple[int, int]]:
-    """A digit [8, 8], 0 … 16, on a canvas: ([CANVAS, CANVAS, 3] uint8, (top, left) of its box)."""
-    grey = Image.fromarray(np.round(digit * (255 / 16)).astype(np.uint8))
-    ink = np.asarray(grey.resize((DIGIT, DIGIT), Image.Resampling.BICUBIC), np.float64)
-    top, left = random.integers(0, CANVAS - DIGIT + 1, 2).tolist()
-    canvas = random.uniform(0, 128, (CANVAS, CANVAS, 3))
-    box = canvas[top : top + DIGIT, left : left + DIGIT]
-    np.maximum(box, ink[..., None], out=box)
-    return canvas.astype(np.uint8), (top, left)
+class Digits(NamedTuple):
+    """images: [N, DIGIT, DIGIT] uint8, ink on black; labels: [N] int."""
+
+    images: np.ndarray
+    labels: np.ndarray
 
 
-def write_images(folder: Path, copies: int, seed: int = 0) -> dict[str, tuple[int, int]]:
-    """Writes DIR/{train,val}/<class>/*.png; returns the boxes of the held-out images by path."""
+class Scenes(NamedTuple):
+    """images: [N, CANVAS, CANVAS, 3] uint8; corners: [N, 2] int32, top and left of the boxes."""
+
+    images: Any
+    corners: Any
+
+
+class Game(NamedTuple):
+    """What a method found in each of N held-out images.
+
+    Attributes:
+      scenes: With the digits' boxes.
+      maps: [N, h, w] float32, as the layer gives them.
+      heat: [N, CANVAS, CANVAS] float32, enlarged.
+      peaks: [N, 2] row and column of their maxima.
+      classes: [N] the answers.
+      is_right: [N] bool, whether the answer is the label.
+      is_hit: [N] bool, whether the maximum lies in the box.
+    """
+
+    scenes: Scenes
+    maps: np.ndarray
+    heat: np.ndarray
+    peaks: np.ndarray
+    classes: np.ndarray
+    is_right: np.ndarray
+    is_hit: np.ndarray
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """ "top1" of all, and "hits" among those classified correctly."""
+        hits = float(self.is_hit[self.is_right].mean())
+        return {"images": len(self.heat), "top1": float(self.is_right.mean()), "hits": hits}
+
+
+def load_digits() -> tuple[Digits, Digits]:
+    """Returns the 1,438 digits to train on and the 359 held out, as `data.digits` splits them."""
     from sklearn.datasets import load_digits
 
-    from inceptionnext_jax.data.digits import split_digits
-
-    random, digits = np.random.default_rng(seed), load_digits()
-    train, held_out = split_digits(digits.target.astype(int))
-    boxes = {}
-    for split, indices, times in (("train", train, copies), ("val", held_out, 1)):
-        for index in np.repeat(indices, times):
-            pixels, box = paste(digits.images[index], random)
-            parent = folder / split / str(digits.target[index])
-            parent.mkdir(parents=True, exist_ok=True)
-            path = parent / f"{index:04d}_{len(list(parent.glob(f'{index:04d}_*')))}.png"
-            Image.fromarray(pixels).save(path)
-            if split == "val":
-                boxes[str(path)] = box
-    return boxes
+    found = load_digits()
+    grey = np.round(found.images * (255 / 16)).astype(np.uint8)
+    side = (DIGIT, DIGIT)
+    large = [np.asarray(Image.fromarray(i).resize(side, Image.Resampling.BICUBIC)) for i in grey]
+    labels = found.target.astype(np.int32)
+    train, held_out = split_digits(labels)
+    images = np.stack(large)
+    return Digits(images[train], labels[train]), Digits(images[held_out], labels[held_out])
 
 
-def train(images: Path, workdir: Path, epochs: float) -> None:
-    """Trains by the command that a user would type."""
-    flags = [f"--config.data.dir={images}", f"--config.total_epochs={epochs}"]
-    command = [sys.executable, "main.py", f"--workdir={workdir}", *FLAGS, *flags]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+def paste(key: jax.Array, digits: jax.Array) -> Scenes:
+    """Digits [N, DIGIT, DIGIT] uint8, each at a random place of a canvas of coloured noise.
+
+    The noise is uniform below half of white; the brighter of ink and noise is seen.
+    """
+    place_key, noise_key = jax.random.split(key)
+    count = len(digits)
+    corners = jax.random.randint(place_key, (count, 2), 0, CANVAS - DIGIT + 1)
+    noise = jax.random.uniform(noise_key, (count, CANVAS, CANVAS, 3), maxval=128)
+
+    def place(digit: jax.Array, corner: jax.Array) -> jax.Array:
+        empty = jnp.zeros((CANVAS, CANVAS), digit.dtype)
+        return jax.lax.dynamic_update_slice(empty, digit, (corner[0], corner[1]))
+
+    ink = jax.vmap(place)(digits, corners)[..., None]
+    return Scenes(jnp.maximum(noise.astype(jnp.uint8), ink), corners)
 
 
-def play(network: Pretrained, boxes: dict[str, tuple[int, int]], method: str, layer: str) -> dict:
-    """{"images", "top1", "hits" (of the correctly classified), "paths", "is_right", "is_hit"}."""
-    from inceptionnext_jax.explain.explained import explain_images
+def make_task() -> Classification:
+    """The task of a shallow MetaNeXt whose cells see little more than a digit."""
+    model = MetaNeXt(
+        num_classes=NUM_CLASSES,
+        stage_depths=(1, 2),
+        stage_dims=(32, 64),
+        mlp_ratios=(4, 4),
+        token_mixer="depthwise",
+        kernel_size=3,
+        head="linear",
+        layer_scale_init=0.0,
+    )
+    scaled = functools.partial(normalize, mean=IMAGENET_MEAN, std=IMAGENET_STD, dtype=jnp.float32)
 
-    paths = list(boxes)
-    pixels = np.stack([network.preprocessing.pixels(Path(p).read_bytes(), p) for p in paths])
-    found = explain_images(network, pixels, layer, method)
-    labels = np.array([network.class_names.index(Path(path).parent.name) for path in paths])
-    peaks = np.stack(
-        [np.unravel_index(one.argmax(), one.shape) for one in found.heat]
-    )  # [N, 2] rows and columns of pixels
-    corners = np.array(list(boxes.values()))
-    is_hit = ((peaks >= corners) & (peaks < corners + DIGIT)).all(1)
-    is_right = found.classes == labels
-    return {
-        "images": len(paths),
-        "top1": float(is_right.mean()),
-        "hits": float(is_hit[is_right].mean()),
-        "paths": paths,
-        "is_right": is_right,
-        "is_hit": is_hit,
-    }
+    def augment(key: jax.Array, batch: Any, positions: jax.Array) -> Any:
+        target = jax.nn.one_hot(batch["label"], NUM_CLASSES)
+        return {"image": scaled(paste(key, batch["image"]).images), "target": target}
+
+    names = [str(digit) for digit in range(NUM_CLASSES)]
+    return Classification(model, CANVAS, names, augment, scaled, softmax_loss)
 
 
-def draw(workdir: Path, game: dict, to: Path) -> None:
-    """The figure, by the command that a user would type: some right answers, then wrong ones."""
-    order = np.arange(game["images"]) * 7 % game["images"]  # not one class after another
-    right = [game["paths"][i] for i in order if game["is_right"][i]][:SHOWN]
-    wrong = [game["paths"][i] for i in order if not game["is_right"][i]][:SHOWN]
-    command = [sys.executable, "-m", "inceptionnext_jax", "explain", "cam", str(workdir)]
-    subprocess.run([*command, *right, *wrong, f"--to={to}"], cwd=ROOT, check=True)
+def train(task: Classification, digits: Digits) -> Any:
+    """Returns the variables after STEPS of AdamW; places and noise are new in each step."""
+    variables = jax.jit(task.init)(init_key(SEED))
+    optimizer = make_optimizer(default.get_config().optim, variables["params"])
+    state = create_state(variables, optimizer.tx, ema=False)
+    step = jax.jit(make_train_step(task, optimizer, seed=SEED, ema_decay=None), donate_argnums=0)
+    rate, random = make_schedule(SCHEDULE), np.random.default_rng(SEED)
+    for number in range(STEPS):
+        chosen = random.integers(0, len(digits.labels), (1, BATCH))
+        batch = {"image": digits.images[chosen], "label": digits.labels[chosen]}
+        state, _ = step(state, batch, {"lr": jnp.float32(rate(number))})
+    return jax.device_get(state.weights())
+
+
+def play(task: Classification, variables: Any, held_out: Digits, method: str) -> Game:
+    """Explains the likeliest classes; all methods see the same images."""
+    pasted = jax.jit(paste)(jax.random.key(SEED), held_out.images)
+    found = cam.class_maps(task.model, variables, task.normalize(pasted.images), LAYER, method)
+    heats = heat.enlarged(found.maps, CANVAS)
+    peaks = np.stack([np.unravel_index(one.argmax(), one.shape) for one in heats])
+    scenes = Scenes(*map(np.asarray, pasted))
+    is_hit = ((peaks >= scenes.corners) & (peaks < scenes.corners + DIGIT)).all(1)
+    is_right = found.classes == held_out.labels
+    return Game(scenes, found.maps, heats, peaks, found.classes, is_right, is_hit)
+
+
+def draw(held_out: Digits, games: dict[str, Game], to: Path) -> None:
+    """The figure: right answers as they come, then misses of Grad-CAM, then wrong answers."""
+    first = next(iter(games.values()))
+    groups = (first.is_right, first.is_right & ~first.is_hit, ~first.is_right)
+    shown = [i for group, n in zip(groups, SHOWN, strict=True) for i in np.flatnonzero(group)[:n]]
+    tiles = [_tiles(i, int(held_out.labels[i]), games) for i in shown]
+    rows = [list(chain(*tiles[i : i + PER_ROW])) for i in range(0, len(tiles), PER_ROW)]
+    scores = (f"{method} {game.scores['hits']:.1%}" for method, game in games.items())
+    lines = [
+        f"Maxima (crosses) in the box of the digit: {', '.join(scores)} of the right answers.",
+        f"Top-1 {first.scores['top1']:.1%} of {first.scores['images']} held-out images. Right "
+        f"answers as they come, then misses of Grad-CAM, then wrong answers.",
+    ]
+    columns = ["image", "Grad-CAM", "Grad-CAM++"] * min(PER_ROW, len(tiles))
+    picture_grid("The pointing game", lines, columns, rows).save(to, optimize=True)
+
+
+def _tiles(index: int, label: int, games: dict[str, Game]) -> list[Tile]:
+    """The image, and each method's map on it with box and maximum."""
+    tiles = []
+    for game in games.values():
+        pixels, (top, left) = game.scenes.images[index], game.scenes.corners[index]
+        tiles = tiles or [Tile(_marked(pixels, top, left), f"{label}")]
+        mixed = heat.overlaid(pixels, heat.normalised(game.heat[index : index + 1])[0])
+        is_hit, answer = game.is_hit[index], game.classes[index]
+        text = f"{answer}, {'in' if is_hit else 'beside'} the box"
+        tone = "right" if is_hit and game.is_right[index] else "wrong"
+        tiles.append(Tile(_marked(mixed, top, left, game.peaks[index]), text, tone))
+    return tiles
+
+
+def _marked(pixels: np.ndarray, top: int, left: int, peak: Any = None) -> np.ndarray:
+    """Enlarged [CANVAS, CANVAS, 3] with the digit's box, and a cross at the maximum."""
+    picture = Image.fromarray(pixels.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1))
+    pen = ImageDraw.Draw(picture)
+    box = (left * ZOOM, top * ZOOM, (left + DIGIT) * ZOOM - 1, (top + DIGIT) * ZOOM - 1)
+    pen.rectangle([int(side) for side in box], outline="#ffffff", width=3)
+    if peak is not None:
+        y, x = ((peak + 0.5) * ZOOM).tolist()
+        for colour, width in (("#000000", 8), ("#ffffff", 4)):
+            pen.line((x - 16, y, x + 16, y), colour, width)
+            pen.line((x, y - 16, x, y + 16), colour, width)
+    return np.asarray(picture)
 
 
 def main() -> None:
-    rows = {}
-    with tempfile.TemporaryDirectory() as folder:
-        images, workdir = Path(folder) / "images", Path(folder) / "run"
-        boxes = write_images(images, copies=COPIES)
-        train(images, workdir, epochs=EPOCHS)
-        network = load_pretrained(workdir)
-        for method in ("gradcam", "gradcam++"):
-            for layer in ("stages_3", "stages_2", "stages_1"):
-                game = play(network, boxes, method, layer)
-                rows[f"{method} {layer}"] = {key: game[key] for key in ("images", "top1", "hits")}
-                print(method, layer, json.dumps(rows[f"{method} {layer}"]), flush=True)
-                if (method, layer) == ("gradcam", "stages_3"):
-                    draw(workdir, game, FIGURE)
-                    FIGURE.with_suffix(".npz").unlink()
-    chance = (DIGIT / CANVAS) ** 2
-    record = environment.describe(("jax", "flax", "numpy"))
-    environment.write_json(RESULT, {**record, "chance": chance, "rows": rows})
+    task = make_task()
+    digits, held_out = load_digits()
+    start = time.perf_counter()
+    variables = train(task, digits)
+    seconds = time.perf_counter() - start
+    games = {name: play(task, variables, held_out, name) for name in cam.METHODS}
+    draw(held_out, games, FIGURE)
+    rows = {method: game.scores for method, game in games.items()}
+    print(json.dumps(rows))
+    setting = {
+        "canvas": CANVAS,
+        "digit": DIGIT,
+        "stride": CANVAS // games["gradcam"].maps.shape[1],
+        "layer": LAYER,
+        "batch": BATCH,
+        "steps": STEPS,
+        "seed": SEED,
+        "train_seconds": round(seconds, 1),
+        "chance": (DIGIT / CANVAS) ** 2,
+    }
+    record = environment.describe(("jax", "flax", "optax", "numpy", "scikit-learn"))
+    environment.write_json(RESULT, {**record, **setting, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,18 +1,29 @@
-"""The pointing game's boxes are right."""
+"""The pointing game: its boxes are right, and a network trained here points into them."""
 
+import jax
 import numpy as np
+import pytest
 
 from benchmarks import pointing_game as game
 
 
-def test_boxes_are_where_the_ink_is(tmp_path):
+def test_boxes_are_where_the_ink_is():
     """Noise stays below half of white, ink does not: the box holds all that is bright."""
-    from sklearn.datasets import load_digits
-
-    random = np.random.default_rng(0)
-    for digit in load_digits().images[:20]:
-        pixels, (top, left) = game.paste(digit, random)
+    _, held_out = game.load_digits()
+    images, corners = game.paste(jax.random.key(0), held_out.images[:20])
+    assert len(np.unique(np.asarray(corners), axis=0)) > 15
+    for pixels, (top, left) in zip(np.asarray(images), np.asarray(corners), strict=True):
         rows, columns = np.nonzero(pixels.min(-1) > 128)
         assert len(rows) > 20
         assert top <= rows.min() <= rows.max() < top + game.DIGIT
         assert left <= columns.min() <= columns.max() < left + game.DIGIT
+
+
+@pytest.mark.slow
+def test_maximum_falls_into_the_digits_box():
+    task, (digits, held_out) = game.make_task(), game.load_digits()
+    variables = game.train(task, digits)
+    found = game.play(task, variables, held_out, "gradcam")
+    assert 2 * game.CANVAS / found.maps.shape[1] < game.DIGIT
+    assert found.scores["top1"] >= 0.95
+    assert found.scores["hits"] >= 0.90
