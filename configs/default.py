@@ -4,7 +4,7 @@ The other files in this folder are short settings over this one. A run is descri
 and by overrides on the command line (`--config.optim.lr=1e-3`). `None` means unset.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -170,9 +170,7 @@ def _housekeeping(config: ConfigDict) -> None:
 class UnknownVariantError(ValueError):
     """A variant that a config file does not have; `known` are those that it has."""
 
-    def __init__(self, name: str, known: Iterable[str]):
-        self.known = sorted(known)
-        super().__init__(f"unknown config variant {name!r}; expected one of {self.known}")
+    known: Sequence[str] = ()
 
 
 def finish(
@@ -184,7 +182,11 @@ def finish(
     names = list(filter(None, arg.split(",")))
     for name in names:
         if name not in known:
-            raise UnknownVariantError(name, known)
+            error = UnknownVariantError(
+                f"unknown config variant {name!r}; expected one of {sorted(known)}"
+            )
+            error.known = sorted(known)
+            raise error
     # These two shrink whatever the other variants made, so they come last.
     for name in [name for name in names if name not in shrinking]:
         known[name](config)

@@ -13,10 +13,10 @@ _HEADER = ("step", "size", "saved", "state", "metrics")
 _DAMAGED = 1  # exit code where --verify finds damage
 _EXAMPLES = """\
 examples:
-  python -m inceptionnext_jax checkpoints out/digits            sizes and small files compared
-  python -m inceptionnext_jax checkpoints out/digits --verify   every byte; exit code 1 if any is wrong
-  python -m inceptionnext_jax checkpoints out/digits --prune    delete damaged steps and leftovers
-"""  # noqa: E501
+  python -m inceptionnext_jax checkpoints out/digits
+  python -m inceptionnext_jax checkpoints out/digits --verify
+  python -m inceptionnext_jax checkpoints out/digits --prune
+"""
 
 
 def add_parser(subparsers: Any) -> None:

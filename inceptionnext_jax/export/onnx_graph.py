@@ -16,10 +16,56 @@ from inceptionnext_jax.export.onnx_layout import TO_NHWC, channels_first
 
 def optimise(model: Any) -> None:
     """Rewrites the graph of an onnx.ModelProto in place."""
+    _drop_identities(model.graph)
+    _join_gelus(model.graph)
     _fuse_biases(model.graph)
     _join_slices(model.graph)
     channels_first(model.graph)
     _drop_unused(model.graph)
+
+
+def _drop_identities(graph: Any) -> None:
+    """Takes out what passes a value on under another name, unless the graph returns that."""
+    returned = {output.name for output in graph.output}
+    source: dict[str, str] = {}
+    for node in graph.node:
+        node.input[:] = [source.get(name, name) for name in node.input]
+        if node.op_type == "Identity" and node.output[0] not in returned:
+            source[node.output[0]] = node.input[0]
+    _replace(graph, dict.fromkeys(source), "Identity")
+
+
+def _join_gelus(graph: Any) -> None:
+    """(0.5 x) (1 + erf(x √½)), as `ops.gelu` says it, becomes Gelu; leftovers fall unused."""
+    from onnx import helper, numpy_helper
+
+    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    producers = {name: node for node in graph.node for name in node.output}
+
+    def operand(name: str, op_type: str, value: float) -> str | None:
+        """What `name` = op(operand, constant of this value) is of."""
+        node: Any = producers.get(name)
+        if node is None or node.op_type != op_type:
+            return None
+        for one, other in (tuple(node.input), tuple(reversed(node.input))):
+            constant = constants.get(other)
+            if constant is not None and constant.size == 1 and np.isclose(constant.item(), value):
+                return one
+        return None
+
+    joined = {}
+    for node in graph.node:
+        if node.op_type != "Mul":
+            continue
+        for half, rest in (tuple(node.input), tuple(reversed(node.input))):
+            x, curve = operand(half, "Mul", 0.5), producers.get(operand(rest, "Add", 1.0) or "")
+            if x is None or curve is None or curve.op_type != "Erf":
+                continue
+            if operand(curve.input[0], "Mul", np.sqrt(0.5)) == x:
+                output = node.output[0]
+                joined[output] = helper.make_node("Gelu", [x], [output], name=output)
+                break
+    _replace(graph, joined, "Mul")
 
 
 def _fuse_biases(graph: Any) -> None:

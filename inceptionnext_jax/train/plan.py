@@ -60,7 +60,8 @@ class Plan:
 def make_plan(config: ConfigDict, sizes: Sizes, devices: int) -> Plan:
     """Resolves a config; raises UserError with all that is wrong with it, a line each."""
     problems = validate.check(config, devices)
-    validate.refuse(problems + _check_data(config, sizes))
+    reckonable = not validate.check_kinds(config)
+    validate.refuse(problems + (_check_data(config, sizes) if reckonable else []))
     notes: list[str] = []
     steps_per_epoch = sizes.train // config.batch_size
     total_steps, schedule = _resolve_schedule(config, steps_per_epoch, notes)
