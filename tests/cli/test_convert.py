@@ -88,7 +88,7 @@ def round_trip(timm, name, tmp_path, suffix, back, wrapper="", num_classes=5, si
     ("suffix", "wrapper", "back"),
     [
         (".safetensors", "", ".npz"),
-        (".npz", "", ".safetensors"),
+        pytest.param(".npz", "", ".safetensors", marks=pytest.mark.slow),
         (".pt", "model_ema", ".npz"),
         pytest.param(".pth", "", ".npz", marks=pytest.mark.slow),
         pytest.param(".pth", "model", ".safetensors", marks=pytest.mark.slow),
