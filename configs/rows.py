@@ -29,7 +29,7 @@ def variants(file: str) -> list[str]:
     try:
         load(file).get_config("?")
     except UnknownVariantError as error:
-        return error.known
+        return list(error.known)
     raise ValueError(f"{file} takes any variant; end its get_config with default.finish")
 
 

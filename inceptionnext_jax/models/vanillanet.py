@@ -22,7 +22,13 @@ from jax.typing import DTypeLike
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models import folding
 from inceptionnext_jax.models.drop import DropNoise, dropout
-from inceptionnext_jax.models.layers import adaptive_max_pool, dense, param_dtype, patch_conv
+from inceptionnext_jax.models.layers import (
+    adaptive_max_pool,
+    dense,
+    max_pool_2x2,
+    param_dtype,
+    patch_conv,
+)
 from inceptionnext_jax.models.network import Network, check_images
 from inceptionnext_jax.models.norm import BatchNorm
 from inceptionnext_jax.models.registry import ModelInfo, register_model
@@ -187,7 +193,7 @@ class Layer(nn.Module):
             x = leaky_relu(x, slope)
             x = norm(name="norm2")(dense(self.dim, self.dtype, "conv2")(x), train)
         if self.pool == "half":
-            x = nn.max_pool(x, (2, 2), (2, 2))
+            x = max_pool_2x2(x)
         elif self.pool is not None:
             x = adaptive_max_pool(x, (self.pool, self.pool))
         return SeriesActivation(

@@ -155,12 +155,15 @@ def _shift(x: jax.Array, kernel: jax.Array, dilation: tuple[int, int]) -> jax.Ar
     # A sum of many products needs more than bfloat16; convolutions accumulate in float32 as well.
     wide = jnp.promote_types(jnp.float32, x.dtype)
     padded = jnp.pad(x, ((0, 0), *_padding(kernel, dilation), (0, 0))).astype(wide)
+    # Else XLA may pad anew for each tap, or for each of several loops that it makes of one.
+    padded = lax.optimization_barrier(padded)
     taps = kernel.astype(wide)
-    total = jnp.zeros(x.shape, wide)
+    total = None
     for i in range(kh):
         for j in range(kw):
             top, left = i * dilation[0], j * dilation[1]
-            total += padded[:, top : top + H, left : left + W] * taps[i, j, 0]
+            term = padded[:, top : top + H, left : left + W] * taps[i, j, 0]
+            total = term if total is None else total + term
     return total.astype(x.dtype)
 
 
