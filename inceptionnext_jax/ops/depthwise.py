@@ -158,13 +158,12 @@ def _shift(x: jax.Array, kernel: jax.Array, dilation: tuple[int, int]) -> jax.Ar
     # Else XLA may pad anew for each tap, or for each of several loops that it makes of one.
     padded = lax.optimization_barrier(padded)
     taps = kernel.astype(wide)
-    total = None
+    terms = []
     for i in range(kh):
         for j in range(kw):
             top, left = i * dilation[0], j * dilation[1]
-            term = padded[:, top : top + H, left : left + W] * taps[i, j, 0]
-            total = term if total is None else total + term
-    return total.astype(x.dtype)
+            terms.append(padded[:, top : top + H, left : left + W] * taps[i, j, 0])
+    return functools.reduce(jnp.add, terms).astype(x.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
