@@ -21,6 +21,7 @@ RESULTS, DOCS = ROOT / "benchmarks" / "results", ROOT / "docs"
 FAMILIES = {
     "inceptionnext": ("InceptionNeXt", "C0", "o"),
     "convnext": ("ConvNeXt", "C1", "s"),
+    "vanillanet": ("VanillaNet", "C2", "D"),
     "": ("others", "C7", "^"),
 }
 Record = dict[str, Any]
@@ -37,7 +38,7 @@ def main() -> None:
     (DOCS / "performance.md").write_text(text, encoding="utf-8")
     records = list(latest("infer", "train"))
     draw_ratios(records, DOCS / "performance_ratios.png")
-    draw_accuracy(list(latest("figure")), DOCS / "performance_accuracy.png")
+    draw_accuracy(list(latest("figure", "infer")), DOCS / "performance_accuracy.png")
     draw_roofline([*records, *latest("figure")], DOCS / "performance_roofline.png")
 
 
@@ -48,7 +49,8 @@ def latest(*suites: str) -> Iterable[Record]:
             found = {}
             for line in file.read_text(encoding="utf-8").splitlines():
                 record = json.loads(line)
-                key = (json.dumps(record.get("case"), sort_keys=True), record.get("clock"))
+                case = {**record.get("case", {}), "core": None}  # whichever it was
+                key = (json.dumps(case, sort_keys=True), record.get("clock"))
                 # A later run of some peers alone does not hide the others.
                 if key in found:
                     record["peers"] = found[key]["peers"] | record["peers"]
@@ -144,8 +146,8 @@ def draw_ratios(records: list[Record], path: Path) -> None:
         axis.axvline(1, color="0.2", lw=1)
         axis.set_title(f"{case['model']}, {case['mode']}, batch {case['batch']}", fontsize=9)
         axis.tick_params(labelsize=8)
-        for y, value in enumerate(medians):
-            axis.text(value, y, f"  {value:.2f}", va="center", fontsize=8)
+        for y, value in enumerate(values):
+            axis.text(value["high"], y, f"  {value['median']:.2f}", va="center", fontsize=8)
     axes[-1].set_xlabel("time of the peer / time of ours (CPU time of one core)", fontsize=9)
     fig.savefig(path, dpi=110)
     plt.close(fig)
@@ -158,13 +160,13 @@ def draw_accuracy(records: list[Record], path: Path) -> None:
     for record in records:
         case = record["case"]
         info = inx.model_info(case["model"])
-        if info.top1 is None:
+        if info.top1 is None or case["batch"] != 8:
             continue
         label, color, marker = next(v for k, v in FAMILIES.items() if case["model"].startswith(k))
         for name, filled in (("timm channels-last", False), ("ours", True)):
             speed = case["batch"] / record["peers"][name]["seconds"]["median"]
             face = color if filled else "none"
-            text = f"{label}, {'this code' if filled else 'timm'}"
+            text = f"{label}, {'this code' if filled else 'PyTorch, channels last'}"
             axis.plot(
                 speed, 100 * info.top1, marker, color=color, mfc=face,
                 label=None if text in labelled else text,
@@ -172,7 +174,7 @@ def draw_accuracy(records: list[Record], path: Path) -> None:
             labelled.add(text)
         place = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": 8}
         axis.annotate(case["model"], (speed, 100 * info.top1), **place)
-    axis.set_xscale("log")
+    axis.set_xlim(0, 1.25 * axis.get_xlim()[1])
     axis.set_xlabel("images/s, inference, one CPU core, batch 8, float32 (measured)")
     axis.set_ylabel("ImageNet-1K top-1 % (reported)")
     axis.grid(alpha=0.3, which="both")
