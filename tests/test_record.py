@@ -20,7 +20,7 @@ def test_the_document_holds_the_records_own_table(entries):
 def test_every_recorded_life_ended_with_the_bits_of_an_unbroken_run(entries):
     lives = [entry for entry in entries if entry["kind"] == "life"]
     kills = [kill for life in lives for kill in life["kills"]]
-    assert len(kills) >= 100
+    assert len(kills) >= 200
     for life in lives:
         assert life["identical"], life
         assert life["same_lines"], life
