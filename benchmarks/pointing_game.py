@@ -38,9 +38,9 @@ from inceptionnext_jax.train.step import make_train_step
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks/results/cpu/pointing_game.json"
 FIGURE = ROOT / "docs/pointing_game.png"
-CANVAS, DIGIT = 64, 24  # pixels
+CANVAS, DIGIT = 96, 40  # pixels
 LAYER = "stages_1"  # the last: all that the head sees
-SEED, BATCH, STEPS = 0, 128, 400
+SEED, BATCH, STEPS = 0, 128, 250
 SCHEDULE = ScheduleSettings(
     name="cosine",
     peak_lr=4e-3,
@@ -52,7 +52,7 @@ SCHEDULE = ScheduleSettings(
     per="step",
 )
 SHOWN = (4, 2, 2)  # digits in the figure: right answers, misses among them, wrong answers
-PER_ROW, ZOOM = 2, 7
+PER_ROW, ZOOM = 2, 5
 
 
 class Digits(NamedTuple):
@@ -130,10 +130,10 @@ def paste(key: jax.Array, digits: jax.Array) -> Scenes:
 
 
 def make_task() -> Classification:
-    """The task of a shallow MetaNeXt whose cells see little more than a digit."""
+    """The task of a shallow MetaNeXt whose cells see less than a digit."""
     model = MetaNeXt(
         num_classes=NUM_CLASSES,
-        stage_depths=(1, 2),
+        stage_depths=(1, 1),
         stage_dims=(32, 64),
         mlp_ratios=(4, 4),
         token_mixer="depthwise",
