@@ -206,9 +206,9 @@ def input() -> dict[str, Any]:
         command = [
             sys.executable, "main.py", "--config=configs/tiny.py", f"--workdir={folder}/run",
             "--config.data.name=folder", f"--config.data.dir={root}", "--config.batch_size=16",
-            "--config.model.num_classes=None", "--config.data.workers=1",
+            "--config.model.num_classes=2", "--config.data.workers=1",
             "--config.model.bn_group_size=0", "--config.augment.mix_group_size=0",
-            "--config.total_steps=12", "--config.total_epochs=None", "--config.log.every_steps=4",
+            "--config.total_steps=12", "--config.log.every_steps=4",
             "--config.eval.every_steps=12", "--config.checkpoint.every_steps=12",
             "--config.schedule.warmup_epochs=0", "--config.schedule.cooldown_epochs=0",
         ]  # fmt: skip
