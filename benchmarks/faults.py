@@ -73,7 +73,14 @@ class Kill:
 class Group:
     """The processes of one start of a run, as a launcher would hold them."""
 
-    def __init__(self, workdir: Path, processes: int, flags: list[str]):
+    def __init__(
+        self,
+        workdir: Path | str,
+        processes: int,
+        flags: list[str],
+        variables: dict[str, str] | None = None,
+    ):
+        """variables: their environment, where it is not the usual one."""
         self.workdir = workdir
         self.lines: list[str] = []  # of process 0
         self.ended = threading.Event()
@@ -85,7 +92,7 @@ class Group:
                 [sys.executable, "main.py", *flags, f"--workdir={workdir}", *group]
                 + ([f"--process_id={index}"] if group else []),
                 cwd=ROOT,
-                env=environment(),
+                env=variables or environment(),
                 stdout=subprocess.PIPE if index == 0 else subprocess.DEVNULL,
                 stderr=self._errors[index],
                 text=True,

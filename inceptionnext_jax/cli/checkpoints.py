@@ -2,12 +2,13 @@
 
 import argparse
 import json
-import shutil
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inceptionnext_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from inceptionnext_jax.steps.places import Place
 
 _HEADER = ("step", "size", "saved", "state", "metrics")
 _DAMAGED = 1  # exit code where --verify finds damage
@@ -29,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("workdir", metavar="WORKDIR", type=Path, help="the folder of a run")
+    parser.add_argument("workdir", metavar="WORKDIR", help="the folder of a run, or gs://…")
     parser.add_argument("--verify", action="store_true", help="compare every byte's checksum")
     parser.add_argument(
         "--prune",
@@ -41,9 +42,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the table; returns 1 where --verify found damage."""
-    from inceptionnext_jax.steps import folders
+    from inceptionnext_jax.steps import folders, places
 
-    workdir = args.workdir.expanduser().absolute()
+    workdir = places.place(args.workdir)
     if not workdir.is_dir():
         raise UserError(f"{args.workdir} is not a folder; expected the workdir of a run")
     thorough = args.verify or args.prune
@@ -65,19 +66,20 @@ def run(args: argparse.Namespace) -> int:
     return _DAMAGED if args.verify and damaged else 0
 
 
-def _row(folder: Path, thorough: bool) -> tuple[tuple[str, ...], bool]:
+def _row(folder: "Place", thorough: bool) -> tuple[tuple[str, ...], bool]:
     """(the table's row, whether the step is whole as far as was looked)."""
+    from inceptionnext_jax.steps import places
     from inceptionnext_jax.steps.manifest import NAME, find_damage
 
     damage = find_damage(folder, thorough)
     state = f"damaged: {damage}" if damage else ("verified" if thorough else "complete")
     saved = folder / NAME
-    when = saved.stat().st_mtime if saved.is_file() else folder.stat().st_mtime
+    when = places.modified(saved if saved.is_file() else folder)
     day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
     return (folder.name, _size(folder), day, state, _metrics(folder)), damage is None
 
 
-def _metrics(folder: Path) -> str:
+def _metrics(folder: "Place") -> str:
     try:
         values = json.loads((folder / "metrics" / "metrics").read_text(encoding="utf-8"))
         return ", ".join(f"{key} {value:.4g}" for key, value in values.items())
@@ -85,8 +87,10 @@ def _metrics(folder: Path) -> str:
         return ""
 
 
-def _size(folder: Path) -> str:
-    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _size(folder: "Place") -> str:
+    from inceptionnext_jax.steps import places
+
+    total = sum(map(places.size, places.files_below(folder)))
     return f"{total / 2**20:.1f} MiB"
 
 
@@ -98,13 +102,14 @@ def _print(rows: list[tuple[str, ...]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def _prune(workdir: Path, folders: list[Path]) -> None:
-    from inceptionnext_jax.train.workdir import Lock
+def _prune(workdir: "Place", folders: "list[Place]") -> None:
+    from inceptionnext_jax.steps import places
+    from inceptionnext_jax.train.workdir import lock as hold
 
-    lock = Lock(workdir)  # a run that writes may be about to finish what looks unfinished
+    lock = hold(workdir)  # a run that writes may be about to finish what looks unfinished
     try:
         for folder in folders:
-            shutil.rmtree(folder)
+            places.delete(folder)
             print(f"deleted {folder}")
     except OSError as error:
         raise UserError(f"{error.filename} cannot be deleted ({error.strerror})") from error

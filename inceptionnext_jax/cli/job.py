@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,11 +9,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import data, models
-from inceptionnext_jax.agree import on_first, together
+from inceptionnext_jax.agree import together
 from inceptionnext_jax.cli.runtime import cache_compilations
 from inceptionnext_jax.convert.load import Say, load_weights
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.files import explaining_disk
+from inceptionnext_jax.steps import places
 from inceptionnext_jax.tasks import build_task, check_labels
 from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train import plan as plans
@@ -46,11 +44,11 @@ def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | N
     problems = validate.check(config, jax.device_count())
     if workdir is None:
         problems.append("--workdir is required: the folder for checkpoints and logs")
-    elif "://" in workdir:
-        problems.append(
-            f"--workdir={workdir} is no folder: locks, renames and appended logs need one; mount "
-            f"the bucket (docs/scale.md) and give the mounted path"
-        )
+    else:
+        try:
+            places.place(workdir)
+        except UserError as error:
+            problems.append(f"--workdir={error}")
     try:
         dataset = open_dataset(config)
         problems += check_labels(config, dataset.num_classes, dataset.multi_label)
@@ -58,17 +56,10 @@ def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | N
         problems.append(str(error))
     together(lambda: validate.refuse(problems))
     plan = plans.make_plan(config, data_sizes(dataset), jax.device_count())
-    # Absolute: Orbax refuses relative paths.
-    folder = Path(str(workdir)).expanduser().absolute()
-    with ExitStack() as stack:
-        on_first(lambda: _lock(folder, stack))
-        stack.enter_context(explaining_disk(folder))
-        run = _make_run(config, plan, dataset, folder)
+    where = places.place(str(workdir))
+    with workdirs.opened(where) as opened:
+        run = _make_run(config, plan, dataset, opened)
         return train(run) if mode == "train" else _evaluate(run, checkpoint)
-
-
-def _lock(folder: Path, stack: ExitStack) -> None:
-    stack.callback(workdirs.Lock(folder).release)
 
 
 def configure_jax(config: ConfigDict) -> None:
@@ -159,7 +150,9 @@ def _show(config: ConfigDict, plan: plans.Plan, reporter: Reporter) -> dict[str,
     return {what: resolved for what, _, resolved in rows}
 
 
-def _make_run(config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workdir: Path) -> Run:
+def _make_run(
+    config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workdir: workdirs.Workdir
+) -> Run:
     reporter = Reporter(enabled=jax.process_index() == 0)
     resolved = _show(config, plan, reporter)
     mesh = meshes.make_mesh(plan.mesh_data, plan.mesh_fsdp)
@@ -213,7 +206,7 @@ def _preprocessing(config: ConfigDict, plan: plans.Plan) -> dict[str, Any]:
 
 def _evaluate(run: Run, checkpoint: str | None) -> int:
     """Evaluates the newest checkpoint of the workdir, or the weights at `checkpoint`."""
-    source = checkpoint or str(run.workdir)
+    source = checkpoint or str(run.workdir.place)
     model, say = run.config.model, run.reporter.say
     variables, averages, meta = load_weights(source, model.name, model.stage_depths, say)
     _check_classes(run.description["class_names"], meta.get("class_names", ()), source, say)
@@ -230,7 +223,7 @@ def _evaluate(run: Run, checkpoint: str | None) -> int:
     scores, report = evaluate_weights(run, weights, averages)
     if jax.process_index() == 0:
         step = meta.get("step")
-        run.task.save_report({"step": step, "checkpoint": source, **report}, run.workdir)
+        run.task.save_report({"step": step, "checkpoint": source, **report}, run.workdir.logs)
     for key, value in scores.items():
         run.reporter.say(f"{key} {value:.6g}")
     return 0

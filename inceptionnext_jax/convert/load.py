@@ -8,6 +8,7 @@ from inceptionnext_jax.agree import on_first
 from inceptionnext_jax.convert import files, hub, url
 from inceptionnext_jax.convert.torch_weights import MismatchError, from_torch
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.steps.places import Place, place
 from inceptionnext_jax.steps.reading import find_step, read_step
 
 Variables = dict[str, Any]
@@ -21,14 +22,14 @@ class Location(NamedTuple):
     """Where weights lie on this machine: a weight file or a step's folder.
 
     Attributes:
-      path: The file, or the folder.
+      path: The file, or the folder; that of a step may be in a bucket.
       is_step: Whether it is a step of a run.
       config: The config.json that tells what the file is of, if there is one.
     """
 
-    path: Path
+    path: Place
     is_step: bool = False
-    config: Path | None = None
+    config: Place | None = None
 
 
 def locate_source(
@@ -48,12 +49,12 @@ def locate_source(
     """
     if url.is_url(str(source)):
         return Location(url.fetch(str(source), sha256, say))
-    path = Path(source).expanduser().absolute()  # Orbax refuses relative paths
+    path = place(source)
     if files.is_weight_file(path) and not path.is_dir():
         return Location(path)
     step = on_first(lambda: str(find_step(path) or ""))  # one of many processes reads it all
     if step:
-        return Location(Path(step), is_step=True)
+        return Location(place(step), is_step=True)
     if (path / WEIGHTS).is_file():
         config = path / CONFIG
         return Location(path / WEIGHTS, config=config if config.is_file() else None)

@@ -18,6 +18,7 @@ from inceptionnext_jax.pretrained.bundle import Pretrained
 from inceptionnext_jax.pretrained.config_json import read_config
 from inceptionnext_jax.pretrained.preprocessing import Preprocessing
 from inceptionnext_jax.steps import reading
+from inceptionnext_jax.steps.places import Place
 
 # Options of `create_model` that weights do not depend on.
 _FREE = (
@@ -111,7 +112,7 @@ def _structure(options: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _from_step(
-    step: Path, name: str | None, key: str | None, options: Mapping[str, Any], say: Say
+    step: Place, name: str | None, key: str | None, options: Mapping[str, Any], say: Say
 ) -> Pretrained:
     """A run's step, as its own `meta` describes it."""
     if key not in (None, *ENTRIES):
@@ -146,7 +147,7 @@ def _from_step(
     )
 
 
-def _measured(step: Path) -> dict[str, float]:
+def _measured(step: Place) -> dict[str, float]:
     """What the run measured at a step, if it evaluated there."""
     path = step / "metrics" / "metrics"
     try:

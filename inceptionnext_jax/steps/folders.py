@@ -1,14 +1,14 @@
 """The checkpoints on disk: which steps there are, which are whole, and what is left of others."""
 
-import os
+import contextlib
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from inceptionnext_jax.errors import RunError
+from inceptionnext_jax.steps import places
 from inceptionnext_jax.steps.manifest import find_damage
+from inceptionnext_jax.steps.places import Place
 
 FOLDER = "checkpoints"
 TRASH = "trash"  # steps on their way out: renamed first, so that no step is ever half deleted
@@ -24,37 +24,43 @@ def to_stderr(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
-def step_folders(workdir: Path) -> list[Path]:
+def step_folders(workdir: Place) -> list[Place]:
     """The folders of all finished steps, newest first."""
-    folder = workdir / FOLDER
-    paths = folder.iterdir() if folder.is_dir() else ()
-    found = [path for path in paths if _NUMBER.fullmatch(path.name) and path.is_dir()]
+    found = [path for path in _numbered(workdir) if places.is_committed(path)]
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
-def set_aside(workdir: Path) -> list[Path]:
+def set_aside(workdir: Place) -> list[Place]:
     """The folders of damaged steps that were renamed so as not to be used."""
     return sorted((workdir / FOLDER).glob(f"[0-9]*{ASIDE}*"))
 
 
-def leftovers(workdir: Path) -> list[Path]:
+def leftovers(workdir: Place) -> list[Place]:
     """What killed runs left: unfinished saves, and steps that were being deleted."""
     trash = workdir / FOLDER / TRASH
-    return sorted((workdir / FOLDER).glob(UNFINISHED)) + ([trash] if trash.is_dir() else [])
+    unfinished = [path for path in _numbered(workdir) if not places.is_committed(path)]
+    unfinished += (workdir / FOLDER).glob(UNFINISHED)
+    return sorted(unfinished) + ([trash] if trash.is_dir() else [])
 
 
-def remove_leftovers(workdir: Path) -> None:
+def remove_leftovers(workdir: Place) -> None:
     for leftover in leftovers(workdir):
-        shutil.rmtree(leftover, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            places.delete(leftover)
 
 
-def newest_good(workdir: Path, warn: Warn = to_stderr) -> Path | None:
+def _numbered(workdir: Place) -> list[Place]:
+    found = places.entries(workdir / FOLDER)
+    return [path for path in found if _NUMBER.fullmatch(path.name) and path.is_dir()]
+
+
+def newest_good(workdir: Place, warn: Warn = to_stderr) -> Place | None:
     """The newest step's folder whose bytes are those that were saved; None if there are no steps.
 
     Changes nothing; damaged steps on the way are told to `warn`. Raises RunError where there are
     steps and none is good.
     """
-    damaged: dict[Path, str] = {}
+    damaged: dict[Place, str] = {}
     for path in step_folders(workdir):
         what = find_damage(path)
         if what is None:
@@ -66,7 +72,7 @@ def newest_good(workdir: Path, warn: Warn = to_stderr) -> Path | None:
     return None
 
 
-def claim(workdir: Path, warn: Warn = to_stderr) -> int | None:
+def claim(workdir: Place, warn: Warn = to_stderr) -> int | None:
     """Makes the steps ready for a run that writes: returns the one to go on from, None if none.
 
     Leftovers are removed. Damaged steps get the suffix ".damaged", so that the run can save their
@@ -82,16 +88,16 @@ def claim(workdir: Path, warn: Warn = to_stderr) -> int | None:
         return None
     for path, what in damaged.items():
         aside = _free_name(path)
-        os.rename(path, aside)
+        path.rename(aside)
         warn(f"{described(path, what)}; kept as {aside.name}, going on from step {good[0]}")
     return good[0]
 
 
-def described(path: Path, what: str) -> str:
+def described(path: Place, what: str) -> str:
     return f"checkpoint {path} is damaged: {what}"
 
 
-def _examined(workdir: Path) -> Iterator[tuple[Path, str | None]]:
+def _examined(workdir: Place) -> Iterator[tuple[Place, str | None]]:
     """(step's folder, damage), newest first; after a good one large files' bytes are not read."""
     thorough = True
     for path in step_folders(workdir):
@@ -100,7 +106,7 @@ def _examined(workdir: Path) -> Iterator[tuple[Path, str | None]]:
         yield path, what
 
 
-def _refuse_if_any(workdir: Path, damaged: dict[Path, str]) -> None:
+def _refuse_if_any(workdir: Place, damaged: dict[Place, str]) -> None:
     everything = damaged | dict.fromkeys(set_aside(workdir), "set aside before")
     if not everything:
         return
@@ -112,7 +118,7 @@ def _refuse_if_any(workdir: Path, damaged: dict[Path, str]) -> None:
     )
 
 
-def _free_name(path: Path) -> Path:
+def _free_name(path: Place) -> Place:
     name, number = path.with_name(path.name + ASIDE), 1
     while name.exists():
         number += 1

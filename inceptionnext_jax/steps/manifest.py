@@ -7,32 +7,35 @@ name, so a step without one is not a checkpoint of ours.
 import hashlib
 import json
 import os
-from pathlib import Path
+
+from inceptionnext_jax.steps import places
+from inceptionnext_jax.steps.places import Place
 
 NAME = "MANIFEST.json"
 # Written by Orbax after the manifest, and read by nobody where a rename is the commit.
-_UNLISTED = {NAME, "commit_success.txt"}
+_UNLISTED = {NAME, places.COMMITTED}
 _SMALL = 2**16  # bytes; files up to here are always read
 
 Entry = dict[str, int | str]  # {"size": bytes, "sha256": hex}
 
 
-def write_manifest(folder: Path) -> None:
+def write_manifest(folder: Place) -> None:
     """Reads back all that was written to `folder`, and sends it to the disk with the manifest."""
-    files = {
-        path.relative_to(folder).as_posix(): _entry(path, sync=True) for path in _files(folder)
-    }
-    with (folder / NAME).open("w", encoding="utf-8") as file:
+    files = {name: _entry(path, sync=True) for name, path in _files(folder).items()}
+    manifest = folder / NAME
+    with manifest.open("w", encoding="utf-8") as file:
         file.write(_text(files))
-        file.flush()
-        os.fsync(file.fileno())
+        if not places.in_bucket(folder):
+            file.flush()
+            os.fsync(file.fileno())
 
 
-def find_damage(folder: Path, thorough: bool = True) -> str | None:
+def find_damage(folder: Place, thorough: bool = True) -> str | None:
     """Returns what is wrong with a step's folder, naming the file, or None.
 
     thorough: read every byte; otherwise of large files only the size is compared.
     """
+    name = NAME
     try:
         text = (folder / NAME).read_text(encoding="utf-8")
         files: dict[str, Entry] = json.loads(text)["files"]
@@ -43,34 +46,32 @@ def find_damage(folder: Path, thorough: bool = True) -> str | None:
             problem = _damage_of(folder / name, expected, thorough)
             if problem:
                 return f"{name} {problem}"
-        unknown = {path.relative_to(folder).as_posix() for path in _files(folder)} - files.keys()
-    except FileNotFoundError as error:
-        return f"{_relative(error.filename, folder)} is missing"
+        unknown = _files(folder).keys() - files.keys()
+    except FileNotFoundError:
+        return f"{name} is missing"
     except OSError as error:
-        return f"{_relative(error.filename, folder)} cannot be read ({error.strerror})"
+        return f"{name} cannot be read ({error.strerror or error})"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{NAME} is damaged"
     return f"{min(unknown)} does not belong there" if unknown else None
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and path.relative_to(folder).as_posix() not in _UNLISTED
-    )
+def _files(folder: Place) -> dict[str, Place]:
+    """{name in the manifest: path} of all files but those that it does not list."""
+    named = {path.relative_to(folder).as_posix(): path for path in places.files_below(folder)}
+    return {name: path for name, path in named.items() if name not in _UNLISTED}
 
 
-def _entry(path: Path, sync: bool = False) -> Entry:
+def _entry(path: Place, sync: bool = False) -> Entry:
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if sync:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        if sync and not places.in_bucket(path):
             os.fsync(file.fileno())
-        return {"size": os.fstat(file.fileno()).st_size, "sha256": digest}
+        return {"size": file.tell(), "sha256": digest}
 
 
-def _damage_of(path: Path, expected: Entry, thorough: bool) -> str | None:
-    size = path.stat().st_size
+def _damage_of(path: Place, expected: Entry, thorough: bool) -> str | None:
+    size = places.size(path)
     if size != expected["size"]:
         return f"is {size} bytes, expected {expected['size']}"
     if (thorough or size <= _SMALL) and _entry(path) != expected:
@@ -80,7 +81,3 @@ def _damage_of(path: Path, expected: Entry, thorough: bool) -> str | None:
 
 def _text(files: dict[str, Entry]) -> str:
     return json.dumps({"files": files}, indent=0, sort_keys=True) + "\n"
-
-
-def _relative(filename: str | None, folder: Path) -> str:
-    return os.path.relpath(filename, folder) if filename else folder.name

@@ -3,7 +3,6 @@
 Whatever mesh wrote a step, it is read onto one device. The writing is `train.checkpoint`'s.
 """
 
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,8 +12,9 @@ import orbax.checkpoint as ocp
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import unstack_blocks
 from inceptionnext_jax.models.trees import nested, paths_and_leaves
-from inceptionnext_jax.steps import folders
+from inceptionnext_jax.steps import folders, places
 from inceptionnext_jax.steps.manifest import find_damage
+from inceptionnext_jax.steps.places import Place
 from inceptionnext_jax.steps.quiet import only_errors
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]
@@ -22,7 +22,7 @@ _WEIGHTS = ("params", "batch_stats", "ema")  # of the state; the rest is the opt
 _INFLATION = 1100  # times its size on disk that a state may claim: compression gives no more
 
 
-def find_step(path: Path) -> Path | None:
+def find_step(path: Place) -> Place | None:
     """The step folder that `path` means: itself, or the newest whole one of a workdir; or None.
 
     Raises UserError for a step that is damaged, RunError for a workdir whose steps all are.
@@ -35,20 +35,20 @@ def find_step(path: Path) -> Path | None:
     return folders.newest_good(path) if path.is_dir() else None
 
 
-def read_meta(step_folder: Path) -> dict[str, Any]:
+def read_meta(step_folder: Place) -> dict[str, Any]:
     """The meta item of a step's folder."""
     with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
         return checkpointer.restore(step_folder / "meta")
 
 
-def saved_shapes(step_folder: Path) -> Shapes:
+def saved_shapes(step_folder: Place) -> Shapes:
     """{path: (shape, dtype)} of the state in a step's folder, without reading the arrays."""
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         tree = checkpointer.metadata(step_folder / "state").item_metadata.tree
     return {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in paths_and_leaves(tree)}
 
 
-def read_arrays(step_folder: Path, wanted: Any) -> Any:
+def read_arrays(step_folder: Place, wanted: Any) -> Any:
     """Restores a part of a step's state, onto the shardings of `wanted` (shapes with shardings)."""
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         return checkpointer.restore(
@@ -61,7 +61,7 @@ def read_arrays(step_folder: Path, wanted: Any) -> Any:
         )
 
 
-def read_step(step: Path) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
+def read_step(step: Place) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
     """Returns (variables, averages or None, meta) of a step as host arrays in the plain tree.
 
     Raises UserError when the step is damaged, or is not laid out as a run writes it.
@@ -79,7 +79,7 @@ def read_step(step: Path) -> tuple[dict[str, Any], dict[str, Any] | None, dict[s
         ) from error
 
 
-def _read_step(step: Path) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
+def _read_step(step: Place) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
     meta = read_meta(step)
     if not isinstance(meta, dict):
         raise ValueError("its meta is no JSON object")
@@ -97,9 +97,9 @@ def _read_step(step: Path) -> tuple[dict[str, Any], dict[str, Any] | None, dict[
     return variables, restored.get("ema"), meta
 
 
-def _refuse_links(step: Path) -> None:
+def _refuse_links(step: Place) -> None:
     """A run never writes links into a step; they would lead out of it."""
-    for path in step.rglob("*"):
+    for path in () if places.in_bucket(step) else step.rglob("*"):
         if path.is_symlink():
             raise UserError(
                 f"checkpoint {step} holds the symbolic link {path.relative_to(step)}, which no run "
@@ -107,13 +107,13 @@ def _refuse_links(step: Path) -> None:
             )
 
 
-def _check_claims(step: Path, shapes: Shapes) -> None:
+def _check_claims(step: Place, shapes: Shapes) -> None:
     """No size is believed before it is compared with the files'."""
     claimed = sum(
         int(np.prod(shape, dtype=object)) * np.dtype(jax.numpy.dtype(dtype)).itemsize
         for shape, dtype in shapes.values()
     )
-    stored = sum(path.stat().st_size for path in (step / "state").rglob("*") if path.is_file())
+    stored = sum(map(places.size, places.files_below(step / "state")))
     if claimed > _INFLATION * stored:
         raise ValueError(f"it claims {claimed:,} bytes of weights in {stored:,} bytes of files")
 

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -22,8 +21,9 @@ from orbax.checkpoint.path import atomicity
 
 from inceptionnext_jax.agree import on_first
 from inceptionnext_jax.errors import RunError, UserError
-from inceptionnext_jax.steps import folders
+from inceptionnext_jax.steps import folders, places
 from inceptionnext_jax.steps.manifest import write_manifest
+from inceptionnext_jax.steps.places import Place
 from inceptionnext_jax.steps.reading import saved_shapes
 from inceptionnext_jax.train import trees
 from inceptionnext_jax.train.peers import is_loss
@@ -32,8 +32,8 @@ from inceptionnext_jax.train.state import TrainState
 SHOWN = 5  # mismatches of one kind that a message lists
 
 
-class _Sealed(atomicity.AtomicRenameTemporaryPath):
-    """A step's folder before its rename; Orbax finalizes it once all processes have written."""
+class _Sealed(atomicity.TemporaryPathBase):
+    """A step's folder before its commit; Orbax finalizes it once all processes have written."""
 
     async def finalize(self) -> None:
         if self.get_final().name.isdigit():  # a whole step, not one of its items
@@ -42,8 +42,16 @@ class _Sealed(atomicity.AtomicRenameTemporaryPath):
             self._checkpoint_metadata_store = None
             if store is not None:
                 await asyncio.to_thread(store.wait_until_finished)
-            await asyncio.to_thread(write_manifest, Path(self.get()))
+            await asyncio.to_thread(write_manifest, places.place(self.get()))
         await super().finalize()
+
+
+class _Renamed(_Sealed, atomicity.AtomicRenameTemporaryPath):
+    """Committed by a rename."""
+
+
+class _Marked(_Sealed, atomicity.CommitFileTemporaryPath):
+    """Committed by an object that is written last: buckets rename nothing in one go."""
 
 
 class _Manager(ocp.CheckpointManager):
@@ -61,7 +69,7 @@ class Checkpoints:
 
     def __init__(
         self,
-        workdir: Path,
+        workdir: Place,
         *,
         keep_latest: int,
         keep_best: int,
@@ -85,7 +93,7 @@ class Checkpoints:
                 best_fn=lambda metrics: metrics[self.best_metric],
                 enable_async_checkpointing=asynchronous,
                 step_name_format=None,
-                temporary_path_class=_Sealed,
+                temporary_path_class=_Marked if places.in_bucket(workdir) else _Renamed,
                 todelete_subdir=folders.TRASH,
             ),
         )
@@ -118,7 +126,8 @@ class Checkpoints:
         known = metrics if metrics and self.best_metric in metrics else None
         self.wait()
         with self._saving():
-            if not self.folder.is_dir():  # Orbax would make it anew, without the older steps
+            # Orbax would make it anew, without the older steps; a bucket has no empty folders.
+            if not places.in_bucket(self.folder) and not self.folder.is_dir():
                 raise FileNotFoundError("the folder is gone")
             self._unsettled = True
             self._manager.save(
@@ -180,11 +189,13 @@ class Checkpoints:
         except Exception as error:  # Orbax and tensorstore raise all kinds
             if is_loss(error):
                 raise  # no fault of this folder
-            whole = [path.name for path in folders.step_folders(self._workdir)]
-            self._clean()  # what is half written would keep a full disk full
+            whole: list[str] = []
+            with contextlib.suppress(Exception):  # a bucket out of reach cannot be listed either
+                whole = [path.name for path in folders.step_folders(self._workdir)]
+                self._clean()  # what is half written would keep a full disk full
             raise RunError(
                 f"a checkpoint cannot be saved in {self.folder} ({_reason(error)}); "
-                f"{'steps ' + ', '.join(whole) + ' are whole' if whole else 'there is none yet'}: "
+                f"{'steps ' + ', '.join(whole) + ' are whole' if whole else 'none is known'}: "
                 f"make room or mend the folder and run it again"
             ) from error
 

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -33,6 +32,8 @@ from inceptionnext_jax.train.stop import EXIT_CODE, StopRequest
 from inceptionnext_jax.train.task import Task
 from inceptionnext_jax.train.writers import open_writers
 
+PUBLISHED_EVERY_SECONDS = 60  # logs in a bucket, besides at every evaluation and checkpoint
+
 OpenTraining = Callable[[int], AbstractContextManager[Iterator[HostBatch]]]
 
 
@@ -44,7 +45,7 @@ class Run:
     plan: Plan
     task: Task
     mesh: Mesh
-    workdir: Path
+    workdir: workdirs.Workdir
     open_training: OpenTraining  # first step (0-based) -> this process's batches, one a step
     evaluator: Evaluator
     description: dict[str, Any]  # goes into config.json and every checkpoint
@@ -78,7 +79,7 @@ def train(run: Run) -> int:
         stop = StopRequest()
         stack.callback(stop.restore)
         checkpoints = Checkpoints(
-            run.workdir,
+            run.workdir.place,
             keep_latest=run.config.checkpoint.keep_latest,
             keep_best=run.config.checkpoint.keep_best,
             best_metric=run.config.checkpoint.best_metric,
@@ -105,7 +106,7 @@ def _resumed_meta(run: Run, checkpoints: Checkpoints, latest: int | None) -> dic
         return {}
     meta = checkpoints.meta(latest)
     changes = workdirs.changed_keys(meta["config"], run.description["config"])
-    workdirs.check_resumable(changes, run.workdir)
+    workdirs.check_resumable(changes, run.workdir.place)
     for key, (before, now) in changes.items():
         run.reporter.say(f"changed since step {latest}: {key} {before!r} → {now!r}")
     return meta
@@ -113,8 +114,8 @@ def _resumed_meta(run: Run, checkpoints: Checkpoints, latest: int | None) -> dic
 
 def _finish(run: Run, step: int) -> None:
     if jax.process_index() == 0:
-        workdirs.mark_done(run.workdir, step)
-    run.reporter.say(f"done: step {step} of {run.plan.total_steps} in {run.workdir}")
+        workdirs.mark_done(run.workdir.logs, step)
+    run.reporter.say(f"done: step {step} of {run.plan.total_steps} in {run.workdir.place}")
 
 
 class _Training:
@@ -134,15 +135,15 @@ class _Training:
         config, plan = run.config, run.plan
         main = jax.process_index() == 0
         if main:
-            (run.workdir / workdirs.DONE).unlink(missing_ok=True)
-            workdirs.write_config(run.workdir, run.description)
+            (run.workdir.logs / workdirs.DONE).unlink(missing_ok=True)
+            workdirs.write_config(run.workdir.logs, run.description)
         self.start = latest or 0
         self.best = best
         self.evaluation_pending = meta.get("evaluation_pending", False)
         self.schedule = make_schedule(plan.schedule)
         self.state, self.step = self._open_state(latest)
         writers = open_writers(
-            run.workdir, self.start, config.log, run.description["config"], main=main
+            run.workdir.logs, self.start, config.log, run.description["config"], main=main
         )
         stack.callback(writers.close)
         self.recorder = Recorder(
@@ -155,7 +156,7 @@ class _Training:
             skipped_in_a_row=meta.get("skipped_in_a_row", 0),
         )
         self.recorder.last_saved = latest
-        self.profiler = Profiler(run.workdir, config.profile, main)
+        self.profiler = Profiler(run.workdir.logs, config.profile, main)
         stack.callback(self.profiler.close)
         batches = stack.enter_context(run.open_training(self.start))
         shape = (plan.accumulate, plan.micro_batch)
@@ -211,6 +212,7 @@ class _Training:
             self.checkpoints.check()
             self.recorder.add(done, metrics, hyper)
             self.profiler.after(done, metrics)
+            self.run_.workdir.publish(after_seconds=PUBLISHED_EVERY_SECONDS)
             if self._pause_after(done):
                 return EXIT_CODE
             if self.best.exhausted(self.run_.config):
@@ -272,6 +274,8 @@ class _Training:
         self.recorder.settle(self.feed, evaluate if due and not stopping else None)
         stopping = stopping or scores is None
         self.recorder.clock.pause()
+        # Before the step: who goes on from it needs its lines.
+        self.run_.workdir.publish()
         if saves or stopping or self.best.exhausted(config):
             self.checkpoints.save(self.state, done, self._meta(done, due and stopping), scores)
             self.recorder.last_saved = done
@@ -294,7 +298,7 @@ class _Training:
         except StoppedError:
             return None
         if jax.process_index() == 0:
-            self.run_.task.save_report({"step": step, **report}, self.run_.workdir)
+            self.run_.task.save_report({"step": step, **report}, self.run_.workdir.logs)
         metric = self.run_.config.checkpoint.best_metric
         self.best.update(scores[metric], metric.endswith("/loss"))
         return scores

@@ -1,4 +1,4 @@
-"""The folder of a run: its lock, its config.json, and the DONE mark."""
+"""The folder of a run: its lock, its logs, its config.json, and the DONE mark."""
 
 import fcntl
 import json
@@ -6,20 +6,106 @@ import os
 import platform
 import subprocess
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.agree import on_first
+from inceptionnext_jax.errors import RunError, UserError
 from inceptionnext_jax.files import write_atomically
-from inceptionnext_jax.steps import folders
+from inceptionnext_jax.steps import folders, places
+from inceptionnext_jax.steps.places import Place
+from inceptionnext_jax.train.bucket import Copy, Lease
 
 DONE = "DONE"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow")
 # Another value of these would make the rest of the run a different experiment.
 FIXED = ("model.", "data.name", "seed", "batch_size")
+
+
+class Workdir:
+    """Where a run lives.
+
+    Attributes:
+      place: The folder, or the place in a bucket; all processes write checkpoints there.
+      logs: A folder of this machine for everything else: the same one, or for a bucket a copy of
+        it that `publish` sends there.
+    """
+
+    def __init__(self, place: Place, logs: Path, lease: Lease | None = None):
+        """lease: of a bucket, on the process that writes the logs."""
+        self.place, self.logs = place, logs
+        self._lease, self._published = lease, time.monotonic()
+        self._copy = Copy(place, logs) if lease else None
+
+    def publish(self, after_seconds: float = 0.0) -> None:
+        """Sends the logs to a bucket, unless it was done less than `after_seconds` ago.
+
+        Raises RunError where another run has taken the workdir.
+        """
+        if self._copy is None or time.monotonic() - self._published < after_seconds:
+            return
+        if self._lease:
+            self._lease.check()
+        self._copy.send()
+        self._published = time.monotonic()
+
+
+@contextmanager
+def opened(place: Place) -> Iterator[Workdir]:
+    """Holds a workdir for this run, on all its processes; sends a bucket's logs at the end.
+
+    Raises UserError when another run holds it, or it cannot be written; RunError for a file that
+    cannot be read or written later on.
+    """
+    with ExitStack() as stack:
+        locks: list[Lock | Lease] = []
+
+        def hold() -> None:
+            locks.append(lock(place))
+            stack.callback(locks[0].release)
+
+        on_first(hold)
+        stack.enter_context(_explaining_disk(place))
+        if isinstance(place, Path):
+            yield Workdir(place, place)
+            return
+        logs = stack.enter_context(tempfile.TemporaryDirectory(prefix="inceptionnext_jax-"))
+        lease = next((held for held in locks if isinstance(held, Lease)), None)
+        workdir = Workdir(place, Path(logs), lease)
+        try:
+            yield workdir
+        except BaseException:
+            with suppress(Exception):  # the first error is the one to tell
+                workdir.publish()
+            raise
+        workdir.publish()
+
+
+@contextmanager
+def _explaining_disk(place: Place) -> Iterator[None]:
+    """Disks fill up, folders vanish, networks fail: RunError."""
+    try:
+        yield
+    except Exception as error:
+        if not places.is_trouble(error):
+            raise
+        where = getattr(error, "filename", None) or place
+        why = getattr(error, "strerror", None) or (str(error).strip().splitlines() or [""])[0]
+        raise RunError(
+            f"{where} cannot be used ({why or type(error).__name__}); make room or mend the folder "
+            f"and run it again: checkpoints that are there stay as they are"
+        ) from error
+
+
+def lock(place: Place) -> "Lock | Lease":
+    """Holds a workdir; raises UserError when another run does, or it cannot be written."""
+    return Lock(place) if isinstance(place, Path) else Lease(place)
 
 
 class Lock:
@@ -102,7 +188,7 @@ def changed_keys(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
     return changes
 
 
-def check_resumable(changes: dict[str, tuple], workdir: Path) -> None:
+def check_resumable(changes: dict[str, tuple], workdir: Place) -> None:
     """Raises UserError when a key has changed that a run must keep."""
     refused = [key for key in changes if key.startswith(FIXED)]
     if refused:

@@ -24,7 +24,7 @@ DIGITS = "--config=configs/digits.py"
         (["--workdir=x"], "--config is required"),
         (["--config=configs/tinny.py", "--workdir=x"], "configs/tinny.py cannot be loaded"),
         (["--config=configs/tiny.py:debgu", "--workdir=x"], "unknown config variant 'debgu'"),
-        ([DIGITS, "--workdir=gs://bucket/run"], "mount the bucket"),
+        ([DIGITS, "--workdir=s3://bucket/run"], "neither a folder nor in a bucket (gs://bucket/folder)"),
         ([DIGITS, "--workdir=/proc/nowhere"], "--workdir=/proc/nowhere cannot be written"),
         ([DIGITS, "--workdir=x", "--process_id=1"], "set all three or none"),
         ([DIGITS, "--workdir={empty}", "--mode=eval"], "holds no weights"),
