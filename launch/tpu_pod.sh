@@ -5,7 +5,7 @@
 #
 # The code must lie in ~/inceptionnext_jax on every host with its packages in .venv, for example:
 #   gcloud compute tpus tpu-vm ssh $TPU --zone=$ZONE --worker=all --command='git clone REPOSITORY
-#     inceptionnext_jax && cd inceptionnext_jax && python3 -m venv .venv && .venv/bin/pip install -e ".[tpu]"'
+#     inceptionnext_jax && cd inceptionnext_jax && python3 -m venv .venv && .venv/bin/pip install -e ".[tpu,gcs]"'
 # JAX finds the other hosts by itself. The workdir must be one that all hosts see.
 set -euo pipefail
 : "${TPU:?name of the slice}" "${ZONE:?its zone}"
