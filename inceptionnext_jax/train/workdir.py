@@ -71,7 +71,7 @@ def opened(place: Place) -> Iterator[Workdir]:
             stack.callback(locks[0].release)
 
         on_first(hold)
-        stack.enter_context(_explaining_disk(place))
+        stack.enter_context(explaining_disk(place))
         if isinstance(place, Path):
             yield Workdir(place, place)
             return
@@ -88,7 +88,7 @@ def opened(place: Place) -> Iterator[Workdir]:
 
 
 @contextmanager
-def _explaining_disk(place: Place) -> Iterator[None]:
+def explaining_disk(place: Place) -> Iterator[None]:
     """Disks fill up, folders vanish, networks fail: RunError."""
     try:
         yield

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from inceptionnext_jax.errors import RunError, UserError
-from inceptionnext_jax.files import explaining_disk
 from inceptionnext_jax.train import peers
 from inceptionnext_jax.train.memory import explaining_memory
 from inceptionnext_jax.train.nans import first_non_finite
+from inceptionnext_jax.train.workdir import explaining_disk
 from inceptionnext_jax.train.writers import JsonLines, read_lines
 from tests.runs import ROOT, metrics, run, small_config
 
@@ -84,6 +84,13 @@ def test_a_disk_error_is_one_sentence(tmp_path):
     full = rf"{tmp_path} cannot be used \(No space left"
     with pytest.raises(RunError, match=full), explaining_disk(tmp_path):
         raise OSError(28, "No space left on device")
+    from gcsfs.retry import HttpError
+
+    away = rf"{tmp_path} cannot be used \(Service unavailable, 503\)"
+    with pytest.raises(RunError, match=away), explaining_disk(tmp_path):
+        raise HttpError({"message": "Service unavailable", "code": 503})
+    with pytest.raises(ZeroDivisionError), explaining_disk(tmp_path):
+        raise ZeroDivisionError
 
 
 @pytest.mark.parametrize(
