@@ -62,7 +62,9 @@ def test_examples_work_when_pasted(page, tmp_path, capsys):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "out").mkdir()
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/python").symlink_to(sys.executable)
+    python = tmp_path / "bin/python"  # no link, which would leave the virtual environment
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
     variables = {
         **environment(),
         "PYTHONPATH": str(ROOT),
