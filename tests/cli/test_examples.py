@@ -70,7 +70,10 @@ def test_examples_work_when_pasted(page, tmp_path, capsys):
         "PYTHONPATH": str(ROOT),
         "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
     }
-    for command in examples(page, capsys)[0]:
+    commands, _ = examples(page, capsys)
+    if not commands:
+        pytest.skip("its examples need a network or files")
+    for command in commands:
         done = subprocess.run(
             ["bash", "-c", command], cwd=tmp_path, env=variables, capture_output=True, text=True
         )
