@@ -135,6 +135,7 @@ def test_the_readmes_code_runs_without_this_package(tmp_path, format):
         "[B, 64, 64, 3], any B | uint8 pixels",
         "[B, 40]",
         "short side to 71 pixels, bicubic",
+        "## Preprocessing",
         f"jax {jax.__version__}",
         "apache-2.0",
     ):
