@@ -181,7 +181,9 @@ def draw(held_out: Digits, games: dict[str, Game], to: Path) -> None:
     """The figure: right answers as they come, then misses of Grad-CAM, then wrong answers."""
     first = next(iter(games.values()))
     groups = (first.is_right, first.is_right & ~first.is_hit, ~first.is_right)
-    shown = [i for group, n in zip(groups, SHOWN, strict=True) for i in np.flatnonzero(group)[:n]]
+    shown: list[int] = []
+    for group, count in zip(groups, SHOWN, strict=True):
+        shown += [i for i in np.flatnonzero(group) if i not in shown][:count]
     tiles = [_tiles(i, int(held_out.labels[i]), games) for i in shown]
     rows = [list(chain(*tiles[i : i + PER_ROW])) for i in range(0, len(tiles), PER_ROW)]
     scores = (f"{method} {game.scores['hits']:.1%}" for method, game in games.items())

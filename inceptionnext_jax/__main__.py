@@ -6,6 +6,7 @@ modules import little at the top, so that --help answers at once.
 
 import argparse
 import importlib
+import os
 import sys
 from typing import NoReturn
 
@@ -34,7 +35,12 @@ def main(argv: list[str] | None = None) -> int:
         modules[name].add_parser(subparsers)
     args = parser.parse_args(argv)
     try:
-        return modules[args.command].run(args)
+        code: int = modules[args.command].run(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read the output has seen enough, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (UserError, RunError) as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
@@ -42,4 +48,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # Names of files need not be text, and are printed as they are.
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     sys.exit(main())

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 _HEADER = ("step", "size", "saved", "state", "metrics")
 _DAMAGED = 1  # exit code where --verify finds damage
 _EXAMPLES = """\
-examples:
-  python -m inceptionnext_jax checkpoints out/digits
-  python -m inceptionnext_jax checkpoints out/digits --verify
-  python -m inceptionnext_jax checkpoints out/digits --prune
+examples (the first trains two steps on synthetic images, to have something to list):
+  python main.py --config=configs/atto.py:debug --workdir=out/debug
+  python -m inceptionnext_jax checkpoints out/debug
+  python -m inceptionnext_jax checkpoints out/debug --verify
+  python -m inceptionnext_jax checkpoints out/debug --prune
 """
 
 

@@ -111,7 +111,7 @@ def explain_cam(args: argparse.Namespace) -> int:
     picture = picture_grid(
         f"{kind} at {', '.join(layers)}",
         ["From blue (least) to red (most), over each image's own range."],
-        ["image", *(network.name for network in networks)],
+        ["image", *column_names(args, networks)],
         list(zip(originals, *columns, strict=True)),
     )
     save_picture(picture, target, _arrays([args.source, *args.beside], paths, found))
@@ -125,6 +125,12 @@ def load_networks(args: argparse.Namespace, **options: Any) -> "list[Pretrained]
     first = load(args, **given)
     plain = argparse.Namespace(**{**vars(args), "model": None, "key": None, "sha256": None})
     return [first, *(load(plain, source, **given) for source in args.beside)]
+
+
+def column_names(args: argparse.Namespace, networks: "list[Pretrained]") -> list[str]:
+    """What the networks are called; where that does not tell them apart, where they are from."""
+    names = [network.name for network in networks]
+    return names if len(set(names)) == len(names) else [args.source, *args.beside]
 
 
 def read_images(

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from inceptionnext_jax.cli.convert import add_source_options
-from inceptionnext_jax.cli.explain_cam import add_beside, load_networks, read_images
+from inceptionnext_jax.cli.explain_cam import add_beside, column_names, load_networks, read_images
 from inceptionnext_jax.cli.pictures import checked_target, save_picture
 
 _DESCRIPTION = """\
@@ -73,7 +73,7 @@ def explain_erf(args: argparse.Namespace) -> int:
         f"Over {len(paths)} image{'s' * (len(paths) > 1)}; from blue to yellow on a logarithmic "
         "scale of three decades."
     ]
-    names = [network.name for network in networks]
+    names = column_names(args, networks)
     picture = picture_grid("Effective receptive field", lines, names, [tiles])
     arrays = {
         key: value

@@ -106,12 +106,10 @@ def _in_folder(folder: str) -> Iterator[str]:
 
 def _from_stdin() -> Iterator[str | tuple[str, bytes]]:
     data = sys.stdin.buffer.read()
-    try:
-        lines = data.decode("utf-8").splitlines()
-    except UnicodeDecodeError:  # an encoded image hardly ever is valid UTF-8
+    if b"\0" in data:  # as in every encoded image, and in no path
         yield "standard input", data
         return
-    paths = [line for line in lines if line.strip()]
+    paths = [os.fsdecode(line) for line in data.splitlines() if line.strip()]
     if not paths:
         raise UserError("standard input is empty; expected an image, or a path on each line")
     yield from paths
@@ -134,4 +132,4 @@ def _as_json(found: "Prediction") -> str:
             zip(found.classes, found.probabilities, found.names, strict=True), start=1
         )
     ]
-    return json.dumps({"path": found.path, "classes": classes}, ensure_ascii=False)
+    return json.dumps({"path": found.path, "classes": classes})

@@ -58,7 +58,7 @@ def _out_of_reach(source: str, name: str, why: str) -> UserError:
     own = "" if source.startswith(PREFIX) else f"{source} is no file or folder here, and "
     return UserError(
         f"{own}hub id {name} cannot be fetched ({why}); fetch "
-        f"https://huggingface.co/{name}/resolve/main/{FILES[0]} where there is a network, put it "
-        f"anywhere on this machine (its config.json beside it), and give its path instead of "
-        f"{source}"
+        f"https://huggingface.co/{name}/resolve/main/{FILES[0]} and config.json beside it where "
+        f"there is a network, put both into a folder on this machine, and give that folder "
+        f"instead of {source}"
     )

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 
-from inceptionnext_jax.models.registry import list_models
-
-# Ours to timm's where they differ by more than the spelling of InceptionNeXt.
-_OTHERS = {"inceptionnext_base_384": "inception_next_base"}
+from inceptionnext_jax.models.registry import list_models, model_info
 
 
 def timm_name(name: str) -> str:
-    """timm's name of the architecture; where timm has none, what it would be."""
-    return _OTHERS.get(name, name.replace("inceptionnext_", "inception_next_"))
+    """timm's name of the architecture; where timm has none, what it would be.
+
+    Published weights lie at timm/<architecture>.<what they were trained on>.
+    """
+    architecture = model_info(name).hub_id.removeprefix("timm/").partition(".")[0]
+    return architecture or name.replace("inceptionnext_", "inception_next_")
 
 
 def our_name(architecture: str, input_size: Sequence[int] = ()) -> str | None:

@@ -1,10 +1,12 @@
 """Class activation maps: where in an image a network found the class it names.
 
 Grad-CAM (Selvaraju et al., 2017) and Grad-CAM++ (Chattopadhyay et al., 2018), for any layer of any
-network whose output is a map.
+network whose output is a map. The patches of a vision transformer are one; its class token is left
+out.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ import numpy as np
 from flax import linen as nn
 
 from inceptionnext_jax.errors import UserError, suggestion
+from inceptionnext_jax.models.vit import VisionTransformer
 
 METHODS = ("gradcam", "gradcam++")
 
@@ -43,7 +46,9 @@ def layers(model: nn.Module, image_size: int) -> dict[str, tuple[int, int, int]]
     found: dict[str, tuple[int, int, int]] = {}
 
     def note(path: str, out: jax.Array) -> jax.Array:
-        found[path] = (out.shape[1], out.shape[2], out.shape[3])
+        as_map = _as_map(out)
+        if as_map is not None:
+            found[path] = (as_map.shape[1], as_map.shape[2], as_map.shape[3])
         return out
 
     with nn.intercept_methods(_interceptor(note)):
@@ -54,8 +59,14 @@ def layers(model: nn.Module, image_size: int) -> dict[str, tuple[int, int, int]]
     return found
 
 
-def last_layer(shapes: dict[str, tuple[int, int, int]]) -> str:
-    """Returns the layer to explain where none is named: the last stage, all that the head sees."""
+def last_layer(model: nn.Module, shapes: dict[str, tuple[int, int, int]]) -> str:
+    """Returns the layer to explain where none is named: the last stage, all that the head sees.
+
+    Of a vision transformer the head sees the class token alone, and the last that this sees of the
+    patches is the norm before the last attention.
+    """
+    if isinstance(model, VisionTransformer):
+        return [path for path in shapes if path.endswith("/norm1")][-1]
     outermost = [path for path in shapes if "/" not in path]
     stages = [path for path in outermost if path.startswith("stages_")]
     return (stages or outermost or list(shapes))[-1]
@@ -99,7 +110,7 @@ def make_class_maps(
             f"{suggestion(method, METHODS)}"
         )
     shapes = layers(model, image_size)
-    path = layer or last_layer(shapes)
+    path = layer or last_layer(model, shapes)
     if path not in shapes:
         raise UserError(
             f"layer={path!r} gives no map in this network, take one of {', '.join(_short(shapes))}"
@@ -133,13 +144,17 @@ def _scores(
 
     In evaluation no image sees another, so the sum's gradient is each image's own.
     """
-    seen: list[jax.Array] = []
+    seen: list[Any] = []
 
     def add(name: str, out: jax.Array) -> jax.Array:
         if name != path:
             return out
-        seen.append(out)
-        return out + delta.astype(out.dtype)
+        seen.append(_as_map(out))
+        change = delta.astype(out.dtype)
+        if change.shape != out.shape:  # patches behind a class token
+            B, h, w, C = change.shape
+            change = jnp.pad(change.reshape(B, h * w, 1, C), ((0, 0), (1, 0), (0, 0), (0, 0)))
+        return out + change
 
     with nn.intercept_methods(_interceptor(add)):
         logits: Any = model.apply(variables, images, train=False)
@@ -148,8 +163,21 @@ def _scores(
     return picked.sum(), (seen[-1], logits, chosen)
 
 
+def _as_map(out: jax.Array) -> jax.Array | None:
+    """A layer's output [B, h, w, C] as a map, or None if it is none.
+
+    Images are square and so are maps; [B, 1 + n², 1, C] are n × n patches behind a class token, and
+    others are windows of attention.
+    """
+    B, h, w, C = out.shape
+    side = math.isqrt(h - 1)
+    if w == 1 and h == 1 + side**2 and side:
+        return out[:, 1:].reshape(B, side, side, C)
+    return out if h == w else None
+
+
 def _interceptor(visit: Callable[[str, jax.Array], jax.Array]) -> Callable[..., Any]:
-    """Lets `visit` replace the output of each module that returns a map [B, h, w, C]."""
+    """Lets `visit` replace the output of each module that returns an array [B, h, w, C]."""
 
     def intercept(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         out = call(*args, **kwargs)

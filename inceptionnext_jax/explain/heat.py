@@ -27,6 +27,9 @@ def coloured(heat: np.ndarray, colours: str = "turbo") -> np.ndarray:
 
 
 def overlaid(pixels: np.ndarray, heat: np.ndarray, strength: float = 0.5) -> np.ndarray:
-    """Lays a heat map [S, S] in [0, 1] over an image [S, S, 3] uint8."""
-    mixed = (1 - strength) * pixels + strength * coloured(heat)
+    """Lays a heat map [S, S] in [0, 1] over an image [S, S, 3] uint8.
+
+    Without the scale's ends, which are both so dark that over an image they look alike.
+    """
+    mixed = (1 - strength) * pixels + strength * coloured(0.08 + 0.84 * heat)
     return np.asarray(np.round(mixed), np.uint8)

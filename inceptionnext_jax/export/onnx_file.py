@@ -32,24 +32,36 @@ def to_onnx(inference: Inference) -> bytes:
     Depthwise convolutions are grouped ones, for which runtimes have kernels.
 
     Raises:
-      UserError: A package is missing, or onnxruntime computes something else.
+      UserError: A package is missing, the network has an operation that jax2onnx does not know, or
+        onnxruntime computes something else.
     """
     require()
-    from jax2onnx import to_onnx as convert
-
-    logits = inference.function("conv")
-    model: Any = convert(
-        lambda images: logits(inference.variables, images),
-        [_images(inference)],
-        model_name=inference.pretrained.name,
-        opset=OPSET,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-    )
+    model = _converted(inference)
     onnx_graph.optimise(model)
     data: bytes = model.SerializeToString()
     _check(data, inference)
     return data
+
+
+def _converted(inference: Inference) -> Any:
+    from jax2onnx import to_onnx as convert
+
+    logits, name = inference.function("conv"), inference.pretrained.name
+    try:
+        return convert(
+            lambda images: logits(inference.variables, images),
+            [_images(inference)],
+            model_name=name,
+            opset=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+        )
+    except NotImplementedError as error:
+        side = inference.image_shape[0]
+        raise UserError(
+            f"{name} at {side} pixels has an operation that jax2onnx cannot write ({error}); take "
+            f"--format stablehlo, or the network at its own size"
+        ) from error
 
 
 def _images(inference: Inference) -> jax.ShapeDtypeStruct:

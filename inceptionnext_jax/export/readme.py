@@ -74,7 +74,7 @@ def readme(inference: Inference, format: str, file: str, size: int) -> str:
             ]
         ),
         "Class k is line k + 1 of `classes.txt`.",
-        "## Before",
+        "## Preprocessing",
         "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)),
         "## Made with",
         ", ".join(

@@ -173,7 +173,13 @@ class Stem(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Maps x: [B, H, W, 3] to [B, ⌈H / s⌉, ⌈W / s⌉, dim], s = 4 with the maximum, else 2."""
         x = self.conv(self.dim, self.size, 2, act=nn.relu, name="conv")(x, train)
-        return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))) if self.max_pool else x
+        return _max_pool(x) if self.max_pool else x
+
+
+def _max_pool(x: jax.Array) -> jax.Array:
+    """3×3 with stride 2. jax2onnx only knows flax's without padding; XLA makes one of both."""
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    return nn.max_pool(padded, window_shape=(3, 3), strides=(2, 2))
 
 
 class Bottleneck(nn.Module):

@@ -62,13 +62,18 @@ def test_examples_work_when_pasted(page, tmp_path, capsys):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "out").mkdir()
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/python").symlink_to(sys.executable)
+    python = tmp_path / "bin/python"  # no link, which would leave the virtual environment
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
     variables = {
         **environment(),
         "PYTHONPATH": str(ROOT),
         "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
     }
-    for command in examples(page, capsys)[0]:
+    commands, _ = examples(page, capsys)
+    if not commands:
+        pytest.skip("its examples need a network or files")
+    for command in commands:
         done = subprocess.run(
             ["bash", "-c", command], cwd=tmp_path, env=variables, capture_output=True, text=True
         )

@@ -105,6 +105,85 @@ def test_erf_prints_areas_and_writes_fields(networks, photographs, tmp_path, cap
         assert np.asarray(picture).std() > 20
 
 
+def network_of(folder, name, class_names, **options):
+    """A saved network of 64 pixels with weights that leave nothing dark."""
+    variables = random_variables(inx.create_model(name, num_classes=len(class_names), **options))
+    if name.startswith("vanillanet"):
+        variables["batch_stats"]["slope"] = np.float32(1)
+    network = Pretrained(name, variables, options, BEFORE, class_names)
+    return inx.save_pretrained(folder / name, network)
+
+
+@pytest.mark.slow
+def test_the_figure_of_inceptionnexts_paper_four_networks_side_by_side(
+    photographs, tmp_path, capsys
+):
+    one = {"stage_depths": (1, 1, 1, 1)}
+    names = ("resnet50", "swin_tiny", "convnext_atto", "inceptionnext_atto")
+    first, *others = (network_of(tmp_path, name, ("cat", "cup"), **one) for name in names)
+    beside = [word for folder in others for word in ("--beside", folder)]
+    to = tmp_path / "four.png"
+    assert explain("cam", first, photographs, "--to", to, *beside) == 0
+    assert capsys.readouterr().out == f"wrote {to}: 2 images × 4 networks\n"
+    arrays = np.load(tmp_path / "four.npz")
+    for index, folder in enumerate([first, *others]):
+        assert str(arrays[f"source_{index}"]) == str(folder)
+        assert arrays[f"maps_{index}"].shape == (2, 2, 2)
+    picture = np.asarray(Image.open(to)).astype(int)
+    assert picture.shape[1] == 2 * 26 + 5 * 224 + 4 * 10
+    image, *maps = np.split(picture[-26 - 200 : -50, 26:-26], range(234, 1000, 234), axis=1)
+    for column in maps:  # each is the image with a heat of its own over it
+        width = min(image.shape[1], column.shape[1])
+        assert abs(column[:, :width] - image[:, :width]).mean() > 10
+    assert abs(maps[0] - maps[1]).mean() > 5
+
+
+@pytest.mark.slow
+def test_the_figure_of_vanillanets_paper_right_and_wrong_answers(photographs, tmp_path):
+    """Samples lie in folders called after their labels; what is right is green, the rest is not."""
+    source = network_of(tmp_path, "vanillanet_5", ("cat", "cup"), width=1 / 32)
+    paths = sorted(photographs.rglob("*.png"))
+    answers = [found.names[0] for found in inx.predict(inx.load_pretrained(source), paths, topk=1)]
+    colours = {"right": (0x7E, 0xE0, 0x8A), "wrong": (0xFF, 0x9A, 0x8A)}
+    for tone, other in (("right", "wrong"), ("wrong", "right")):
+        samples = tmp_path / tone
+        for number, (path, answer) in enumerate(zip(paths, answers, strict=True)):
+            label = answer if tone == "right" else {"cat": "cup", "cup": "cat"}[answer]
+            (samples / label).mkdir(parents=True, exist_ok=True)
+            (samples / label / f"{number}.png").write_bytes(path.read_bytes())
+        to = tmp_path / f"{tone}.png"
+        assert explain("cam", source, samples, "--to", to, "--method", "gradcam++") == 0
+        seen = {tuple(colour) for colour in np.asarray(Image.open(to)).reshape(-1, 3)}
+        assert colours[tone] in seen
+        assert colours[other] not in seen
+
+
+@pytest.mark.slow
+def test_receptive_fields_of_two_networks_side_by_side(networks, photographs, tmp_path, capsys):
+    to = tmp_path / "erf.png"
+    command = ["erf", networks[0], photographs, "--to", to, "--beside", networks[1]]
+    assert explain(*command) == 0
+    _, *rows, _ = capsys.readouterr().out.splitlines()
+    names = ("inceptionnext_atto", "convnext_atto")
+    assert [row.split("\t")[0] for row in rows] == [
+        f"{folder} ({name})" for folder, name in zip(networks, names, strict=True)
+    ]
+    arrays = np.load(tmp_path / "erf.npz")
+    assert [arrays[f"field_{index}"].shape for index in (0, 1)] == [(64, 64), (48, 48)]
+    assert Image.open(to).width == 2 * 26 + 2 * 224 + 12
+
+
+def test_columns_are_told_apart():
+    from argparse import Namespace
+
+    from inceptionnext_jax.cli.explain_cam import column_names
+
+    args = Namespace(source="run/1", beside=["run/2"])
+    one, other = Namespace(name="a"), Namespace(name="b")
+    assert column_names(args, [one, other]) == ["a", "b"]
+    assert column_names(args, [one, one]) == ["run/1", "run/2"]
+
+
 def test_unreadable_images_are_left_out_and_reported(networks, photographs, tmp_path, capsys):
     (tmp_path / "bad.png").write_text("no image")
     command = ["cam", networks[0], tmp_path / "bad.png"]

@@ -94,6 +94,47 @@ def test_maps_equal_hooks_on_timm(timm, name, layer, method):
     np.testing.assert_allclose(found.maps, expected, atol=1e-4 * expected.max())
 
 
+OTHERS = {  # the last stage in timm, and its output as [B, C, h, w]
+    "resnet50": ("layer4", lambda a: a),
+    "swin_tiny": ("layers.3", lambda a: a.permute(0, 3, 1, 2)),
+    "deit_small": ("blocks.1.norm1", lambda a: a[:, 1:].mT.unflatten(2, (4, 4))),
+    "vanillanet_5": ("stages.2", lambda a: a),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_maps_of_other_families_equal_hooks_where_no_layer_is_named(timm, name, method):
+    """Those that the papers' figures compare; patches and windows are laid out as maps."""
+    import torch
+
+    from tests.models import torch_vanillanet
+    from tests.models.test_comparators import SHALLOW, shallow
+
+    if name == "vanillanet_5":
+        oracle, options = torch_vanillanet.make((512, 1024, 2048, 4096), (2, 2, 2)), {}
+    else:
+        oracle, options = shallow(timm, name), {"stage_depths": SHALLOW[name][0]}
+    variables = from_torch(name, state(oracle), **options)
+    ours = inx.create_model(name, num_classes=5, **options)
+    x = 3 * images((5, 64, 64, 3)) + images((5, 1, 1, 3), seed=2)
+    found = class_maps(ours, variables, x, method=method, classes=np.arange(5))
+    place, as_map = OTHERS[name]
+    a, g, _ = hooked(oracle, oracle.get_submodule(place), to_nchw(x), torch.arange(5))
+    expected = (gradcam if method == "gradcam" else gradcam_plus_plus)(as_map(a), as_map(g))
+    assert (expected.amax((1, 2)) > 0).any()
+    np.testing.assert_allclose(found.maps, expected, atol=1e-4 * expected.max().item())
+
+
+def test_only_maps_are_layers():
+    """Not a row of tokens, nor windows of attention, which make stripes of a picture."""
+    for name in ("deit_small", "swin_tiny", "metanext_attn_small_iso"):
+        shapes = layers(inx.create_model(name), 224)
+        assert all(h == w for h, w, _ in shapes.values()), name
+    assert layers(inx.create_model("deit_small"), 224)["stages_0/blocks_3"] == (14, 14, 384)
+
+
 class Rectified(nn.Module):
     """A network whose maps are not negative, as both papers have them."""
 

@@ -13,7 +13,7 @@ from inceptionnext_jax.__main__ import main
 from inceptionnext_jax.convert import from_torch
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.export import FORMATS, export
-from inceptionnext_jax.export.function import Inference
+from inceptionnext_jax.export.function import Inference, with_depthwise
 from inceptionnext_jax.pretrained import Preprocessing, Pretrained
 from tests.models.oracle import logits_of, random_variables, randomised, state
 from tests.runs import environment
@@ -60,6 +60,8 @@ def shallow(name="inceptionnext_atto", size=64, num_classes=40):
     stages = len(inx.model_info(name).stage_depths)
     options = {"stage_depths": (1,) * stages}
     variables = random_variables(inx.create_model(name, num_classes=num_classes, **options))
+    if name.startswith("vanillanet"):
+        variables["batch_stats"]["slope"] = np.float32(1)  # else it cannot be merged
     names = tuple(f"class {k}" for k in range(num_classes))
     before = Preprocessing(size, 0.9, "bicubic", MEAN, STD)
     return Pretrained(name, variables, options, before, names, "apache-2.0")
@@ -73,13 +75,17 @@ def shallow(name="inceptionnext_atto", size=64, num_classes=40):
         pytest.param("convnext_atto", False, marks=pytest.mark.slow),
         pytest.param("inceptionnext_small_iso", True, marks=pytest.mark.slow),
         pytest.param("metanext_attn_small_iso", True, marks=pytest.mark.slow),
+        pytest.param("vanillanet_5", True, marks=pytest.mark.slow),
+        pytest.param("resnet50", False, marks=pytest.mark.slow),
+        pytest.param("deit_small", False, marks=pytest.mark.slow),
+        pytest.param("swin_tiny", True, marks=pytest.mark.slow),
     ],
 )
 def test_files_give_the_networks_answers(tmp_path, format, name, uint8):
-    network = shallow(name)
+    network = shallow(name, size=224 if name == "deit_small" else 64)
     run = runner(export(network, tmp_path / "to", format, uint8))
     pixels = photographs(network.preprocessing)
-    apply = jax.jit(network.model.clone(depthwise_impl="conv").apply)
+    apply = jax.jit(with_depthwise(network.model, "conv").apply)
     expected = np.asarray(apply(network.variables, normalised(pixels)))
     for count in BATCHES:
         images = pixels[:count] if uint8 else normalised(pixels[:count])
@@ -129,6 +135,7 @@ def test_the_readmes_code_runs_without_this_package(tmp_path, format):
         "[B, 64, 64, 3], any B | uint8 pixels",
         "[B, 40]",
         "short side to 71 pixels, bicubic",
+        "## Preprocessing",
         f"jax {jax.__version__}",
         "apache-2.0",
     ):
@@ -150,6 +157,12 @@ def test_what_computes_something_else_is_not_written(tmp_path, monkeypatch, form
     monkeypatch.setattr(Inference, "reference", lambda self, x: reference(self, x) + 0.01)
     with pytest.raises(UserError, match="differs from the network"):
         export(shallow(), tmp_path / "to", format)
+    assert not (tmp_path / "to").exists()
+
+
+def test_operations_that_onnx_cannot_have_are_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"deit_small at 64 pixels has .*take --format stablehlo"):
+        export(shallow("deit_small"), tmp_path / "to", "onnx")
     assert not (tmp_path / "to").exists()
 
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -13,7 +15,7 @@ from inceptionnext_jax.__main__ import main
 from inceptionnext_jax.convert import to_torch
 from inceptionnext_jax.models.trees import paths_and_leaves
 from tests.models.oracle import images
-from tests.runs import run, saved_arrays
+from tests.runs import ROOT, environment, run, saved_arrays
 
 ATTO = "inceptionnext_atto"
 
@@ -50,6 +52,28 @@ def test_a_run_on_any_mesh_is_loaded_onto_one_device(trained):
         np.testing.assert_array_equal(leaf, arrays[path], err_msg=path)
     model, variables = inx.load_model(trained, depthwise_impl="conv")
     assert jax.eval_shape(model.apply, variables, images((2, 32, 32, 3))).shape == (2, 10)
+
+
+@pytest.mark.slow
+def test_a_machine_with_one_device_reads_what_eight_wrote(trained, tmp_path):
+    code = """
+import sys, jax, numpy as np, inceptionnext_jax as inx
+from inceptionnext_jax.models.trees import paths_and_leaves
+assert jax.device_count() == 1
+model, variables = inx.load_model(sys.argv[1])
+logits = model.apply(variables, np.ones((2, 32, 32, 3), np.float32), train=False)
+np.savez(sys.argv[2], logits=logits, **dict(paths_and_leaves(variables)))
+"""
+    command = [sys.executable, "-c", code, trained / "checkpoints/2", tmp_path / "found.npz"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(devices=1), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    arrays, found = saved_arrays(trained, 2), dict(np.load(tmp_path / "found.npz"))
+    assert found.pop("logits").shape == (2, 10)
+    assert len(found) == 90
+    for path, leaf in found.items():
+        np.testing.assert_array_equal(leaf, arrays[f"ema/{path}"], err_msg=path)
 
 
 def test_runs_are_converted(trained, tmp_path):

@@ -98,6 +98,8 @@ def test_a_folder_that_timm_wrote_is_loaded(timm, tmp_path):
         ("inception_next_base", 224, "inceptionnext_base"),
         ("inception_next_base", 384, "inceptionnext_base_384"),
         ("convnext_small", 224, "convnext_small"),
+        ("swin_tiny_patch4_window7_224", 224, "swin_tiny"),
+        ("regnety_040", 224, "regnety_4g"),
         ("resnet9000", 224, None),
     ],
 )
@@ -105,6 +107,25 @@ def test_timms_names_are_ours(architecture, size, name):
     from inceptionnext_jax.convert.timm_names import our_name
 
     assert our_name(architecture, [3, size, size]) == name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["resnet50", "regnety_4g", "poolformer_s12", "deit_small", "swin_tiny"]
+)
+def test_timm_and_we_read_each_others_folders_of_every_comparator(timm, tmp_path, name):
+    from timm.models import save_for_hf
+
+    saved = Pretrained(name, random_variables(inx.create_model(name, num_classes=3)))
+    inx.save_pretrained(tmp_path / "ours", saved)
+    theirs = timm.create_model(f"local-dir:{tmp_path / 'ours'}", pretrained=True).eval()
+    x = images((1, 224, 224, 3))
+    ours = saved.model.apply(saved.variables, x)
+    np.testing.assert_allclose(ours, logits_of(theirs, x), atol=5e-6 * np.abs(ours).max())
+    save_for_hf(theirs, tmp_path / "timm", safe_serialization=True)
+    loaded = inx.load_pretrained(tmp_path / "timm")
+    assert loaded.name == name
+    assert_same(loaded.variables, saved.variables)
 
 
 def test_a_bare_file_needs_a_name_and_takes_the_models_own_preprocessing(tmp_path):
