@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-m", "inceptionnext_jax"]
     ("words", "message"),
     [
         ([], "required: COMMAND"),
-        (["predcit", "x"], "invalid choice: 'predcit' (choose from 'checkpoints', 'convert'"),
+        (["predcit", "x"], "invalid choice: 'predcit'"),
         (["predict"], "required: MODEL, IMAGE"),
         (["predict", "w", "x.png", "--topk", "five"], "--topk: invalid int value: 'five'"),
         (["predict", "w", "x.png", "--jsn"], "unrecognized arguments: --jsn"),
