@@ -22,6 +22,7 @@ from inceptionnext_jax.train import workdir as workdirs
 from inceptionnext_jax.train.evaluate import Evaluator
 from inceptionnext_jax.train.init_from import other_classes
 from inceptionnext_jax.train.loop import Run, evaluate_weights, train
+from inceptionnext_jax.train.memory import share_one_heap
 from inceptionnext_jax.train.peers import leaving_together
 from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.start import init_key
@@ -33,6 +34,7 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
 
     Raises UserError with all that is wrong with config, data and flags, a line each.
     """
+    share_one_heap()
     configure_jax(config)
     if mode == "plan":
         return _plan(config)
