@@ -254,8 +254,8 @@ def test_two_thousand_steps_grow_by_less_than_two_percent(tmp_path):
     before, after = (statistics.median(m for m, _, _ in found) for found in (early, late))
     print(f"{before} kB after step 500, {after} kB at the end: {after / before - 1:+.2%}")
     assert after < 1.02 * before, (early, late)
-    for kind in (1, 2):  # open files, processes
-        assert max(row[kind] for row in late) <= max(row[kind] for row in early), (early, late)
+    for kind in (1, 2):  # open files, processes; a save may have some open for a moment
+        assert min(row[kind] for row in late) <= min(row[kind] for row in early), (early, late)
     assert group.processes_left() == 0
 
 
