@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks import environment
 
 RESULT = Path(__file__).parent / "results/cpu/export.json"
-MODELS = ("inceptionnext_atto", "inceptionnext_tiny")
+MODELS = ("inceptionnext_atto", "inceptionnext_tiny", "convnext_tiny")
 BATCHES = (1, 8)
 _START = {
     ".onnx": "import numpy as np, onnxruntime\n"
