@@ -18,6 +18,11 @@ def suggestion(name: str, choices: Iterable[str]) -> str:
     return f"; did you mean {', '.join(near)}?" if near else ""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, shortened; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 class RunError(RuntimeError):
     """A run that cannot go on for a reason that is not the user's command: exit code 1.
 

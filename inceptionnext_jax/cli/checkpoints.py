@@ -43,11 +43,18 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the table; returns 1 where --verify found damage."""
-    from inceptionnext_jax.steps import folders, places
+    from inceptionnext_jax.steps import places
 
     workdir = places.place(args.workdir)
-    if not workdir.is_dir():
-        raise UserError(f"{args.workdir} is not a folder; expected the workdir of a run")
+    with places.reaching(workdir):
+        if not workdir.is_dir():
+            raise UserError(f"{args.workdir} is not a folder; expected the workdir of a run")
+        return _list(workdir, args)
+
+
+def _list(workdir: "Place", args: argparse.Namespace) -> int:
+    from inceptionnext_jax.steps import folders
+
     thorough = args.verify or args.prune
     rows, damaged = [], []
     for folder in folders.step_folders(workdir):

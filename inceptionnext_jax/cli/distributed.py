@@ -9,8 +9,8 @@ from typing import Any
 
 import jax
 
-from inceptionnext_jax.errors import RunError, UserError
-from inceptionnext_jax.train.peers import LOST, first_line
+from inceptionnext_jax.errors import RunError, UserError, first_line
+from inceptionnext_jax.train.peers import LOST
 
 HEARTBEAT_SECONDS = 30  # without a sign of life a process counts as lost
 SHUTDOWN_SECONDS = 50  # that a process which is done waits for the others

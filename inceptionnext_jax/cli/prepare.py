@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.errors import UserError, first_line
 
 FORMATS = ("array_record", "tfrecord")
 _EXAMPLES = """\
@@ -90,11 +90,10 @@ def _builder(name: str, root: Path, file_format: str | None) -> Any:
     try:
         return tfds.builder(name, data_dir=str(root), file_format=file_format)
     except tfds.core.registered.DatasetNotFoundError as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise UserError(f"TFDS does not know data set {name!r}: {first_line}") from error
+        raise UserError(f"TFDS does not know data set {name!r}: {first_line(error)}") from error
     except (ValueError, AssertionError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise UserError(f"TFDS cannot open data set {name!r} in {root}: {first_line}") from error
+        why = first_line(error)
+        raise UserError(f"TFDS cannot open data set {name!r} in {root}: {why}") from error
 
 
 def _check_other_format(directory: Path, file_format: str) -> None:
@@ -122,5 +121,5 @@ def _prepare(builder: Any, manual_dir: str | None) -> None:
     try:
         builder.download_and_prepare(download_config=config)
     except (AssertionError, OSError, tfds.download.DownloadError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise UserError(f"TFDS could not prepare {builder.info.full_name}: {first_line}") from error
+        name = builder.info.full_name
+        raise UserError(f"TFDS could not prepare {name}: {first_line(error)}") from error

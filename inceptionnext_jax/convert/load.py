@@ -8,7 +8,7 @@ from inceptionnext_jax.agree import on_first
 from inceptionnext_jax.convert import files, hub, url
 from inceptionnext_jax.convert.torch_weights import MismatchError, from_torch
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.steps.places import Place, place
+from inceptionnext_jax.steps.places import Place, in_bucket, place
 from inceptionnext_jax.steps.reading import find_step, read_step
 
 Variables = dict[str, Any]
@@ -50,12 +50,15 @@ def locate_source(
     if url.is_url(str(source)):
         return Location(url.fetch(str(source), sha256, say))
     path = place(source)
-    if files.is_weight_file(path) and not path.is_dir():
+    is_file = files.is_weight_file(path)
+    if is_file and in_bucket(path):
+        raise UserError(f"{source}: of a bucket only runs are read; copy the file to this machine")
+    if is_file and not path.is_dir():
         return Location(path)
     step = on_first(lambda: str(find_step(path) or ""))  # one of many processes reads it all
     if step:
         return Location(place(step), is_step=True)
-    if (path / WEIGHTS).is_file():
+    if not in_bucket(path) and (path / WEIGHTS).is_file():
         config = path / CONFIG
         return Location(path / WEIGHTS, config=config if config.is_file() else None)
     if not path.exists() and hub.is_hub_id(str(source)):

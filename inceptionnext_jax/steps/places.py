@@ -8,12 +8,14 @@ import importlib.util
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 from etils import epath
 
-from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.errors import UserError, first_line
 
 SCHEME = "gs://"
 # What Orbax writes last where a rename cannot be the commit.
@@ -61,6 +63,20 @@ def in_bucket(path: Place) -> bool:
 def is_trouble(error: BaseException) -> bool:
     """Whether an error is of a disk, a network or a bucket, and not of a program."""
     return isinstance(error, OSError) or type(error).__module__.split(".")[0] in _OF_BUCKETS
+
+
+@contextmanager
+def reaching(path: Place) -> Iterator[None]:
+    """Raises UserError where a bucket cannot be read."""
+    try:
+        yield
+    except Exception as error:
+        if not in_bucket(path) or not is_trouble(error):
+            raise
+        raise UserError(
+            f"{path} cannot be read ({first_line(error)}); check the bucket's name, the network "
+            f"and your rights"
+        ) from error
 
 
 def is_committed(folder: Place) -> bool:

@@ -25,8 +25,14 @@ _INFLATION = 1100  # times its size on disk that a state may claim: compression 
 def find_step(path: Place) -> Place | None:
     """The step folder that `path` means: itself, or the newest whole one of a workdir; or None.
 
-    Raises UserError for a step that is damaged, RunError for a workdir whose steps all are.
+    Raises UserError for a step that is damaged and a bucket that cannot be read, RunError for a
+    workdir whose steps all are damaged.
     """
+    with places.reaching(path):
+        return _found_step(path)
+
+
+def _found_step(path: Place) -> Place | None:
     if (path / "state").is_dir() or (path.name.isdigit() and path.parent.name == folders.FOLDER):
         damage = find_damage(path) if path.is_dir() else None
         if damage:

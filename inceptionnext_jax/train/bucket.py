@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from inceptionnext_jax.errors import RunError, UserError
+from inceptionnext_jax.errors import RunError, UserError, first_line
 from inceptionnext_jax.steps import places
 from inceptionnext_jax.steps.places import Place
 
@@ -38,8 +38,8 @@ class Lease:
             if not places.is_trouble(error):
                 raise
             raise UserError(
-                f"--workdir={workdir} cannot be written ({_first_line(error)}); check the bucket's "
-                f"name, the network and your rights, or choose another"
+                f"--workdir={workdir} cannot be written ({first_line(error)}); check the "
+                f"bucket's name, the network and your rights, or choose another"
             ) from error
         if taken:
             raise UserError(
@@ -56,8 +56,13 @@ class Lease:
     def release(self) -> None:
         self._released.set()
         self._thread.join()
-        if not self._lost:
+        if self._lost:
+            return
+        try:
             self._path.unlink(missing_ok=True)
+        except Exception as error:  # out of reach: the next start waits, and then takes it
+            if not places.is_trouble(error):
+                raise
 
     def _read(self) -> str | None:
         try:
@@ -139,7 +144,3 @@ class Copy:
 def _state(path: Path) -> tuple[int, int]:
     about = path.stat()
     return about.st_size, about.st_mtime_ns
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

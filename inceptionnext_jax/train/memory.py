@@ -9,8 +9,7 @@ from contextlib import contextmanager
 import jax
 from ml_collections import ConfigDict
 
-from inceptionnext_jax.errors import RunError
-from inceptionnext_jax.train.peers import first_line
+from inceptionnext_jax.errors import RunError, first_line
 from inceptionnext_jax.train.plan import Plan
 
 _M_ARENA_MAX = -8  # of mallopt, in malloc.h

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import jax
 
-from inceptionnext_jax.errors import RunError, UserError
+from inceptionnext_jax.errors import RunError, UserError, first_line
 
 CLOSING_SECONDS = 20  # that a process which fails may take to close its files
 LOST = (
@@ -57,7 +57,3 @@ def is_loss(error: BaseException) -> bool:
     """Whether an error of JAX or Orbax says that another process is not there any more."""
     text = str(error).lower()
     return not isinstance(error, UserError | RunError) and any(sign in text for sign in _SIGNS)
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

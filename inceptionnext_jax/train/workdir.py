@@ -16,7 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from inceptionnext_jax.agree import on_first
-from inceptionnext_jax.errors import RunError, UserError
+from inceptionnext_jax.errors import RunError, UserError, first_line
 from inceptionnext_jax.files import write_atomically
 from inceptionnext_jax.steps import folders, places
 from inceptionnext_jax.steps.places import Place
@@ -96,10 +96,10 @@ def explaining_disk(place: Place) -> Iterator[None]:
         if not places.is_trouble(error):
             raise
         where = getattr(error, "filename", None) or place
-        why = getattr(error, "strerror", None) or (str(error).strip().splitlines() or [""])[0]
+        why = getattr(error, "strerror", None) or first_line(error)
         raise RunError(
-            f"{where} cannot be used ({why or type(error).__name__}); make room or mend the folder "
-            f"and run it again: checkpoints that are there stay as they are"
+            f"{where} cannot be used ({why}); make room or mend the folder and run it again: "
+            f"checkpoints that are there stay as they are"
         ) from error
 
 

@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from benchmarks import faults
+from inceptionnext_jax.convert.load import locate_source
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.steps.places import place
+from inceptionnext_jax.steps.places import place, reaching
 from tests.bucket import Bucket, serving
 from tests.runs import ROOT, assert_same_arrays, main_py, saved_arrays, small_flags
 
@@ -166,6 +167,19 @@ def test_two_processes_write_one_bucket(bucket, tmp_path):
     assert_same_arrays(
         arrays(bucket, "two", 4, tmp_path / "two"), saved_arrays(tmp_path / "local", 4)
     )
+
+
+def test_files_in_a_bucket_are_not_read():
+    with pytest.raises(UserError, match="of a bucket only runs are read"):
+        locate_source("gs://bucket/weights.safetensors")
+
+
+def test_a_bucket_out_of_reach_is_one_sentence():
+    from gcsfs.retry import HttpError
+
+    told = pytest.raises(UserError, match=r"gs://b/run cannot be read \(Forbidden, 403\); check")
+    with told, reaching(place("gs://b/run")):
+        raise HttpError({"message": "Forbidden", "code": 403})
 
 
 @pytest.mark.slow
