@@ -49,6 +49,8 @@ def locate_source(
     """
     if url.is_url(str(source)):
         return Location(url.fetch(str(source), sha256, say))
+    if str(source).startswith(hub.PREFIX):
+        return _from_hub(str(source), say)
     path = place(source)
     is_file = files.is_weight_file(path)
     if is_file and in_bucket(path):
@@ -62,15 +64,19 @@ def locate_source(
         config = path / CONFIG
         return Location(path / WEIGHTS, config=config if config.is_file() else None)
     if not path.exists() and hub.is_hub_id(str(source)):
-        say(f"{source}: asking the Hugging Face hub")
-        fetched = hub.fetch_weights(str(source))
-        say(f"{source}: {fetched}")
-        return Location(fetched, config=hub.fetch_config(str(source)))
+        return _from_hub(str(source), say)
     raise UserError(
         f"{source} holds no weights: expected a workdir with checkpoints, a step's folder "
         f"(…/checkpoints/<step>), a .safetensors, .npz, .pth or .pt file, a folder with "
         f"{WEIGHTS}, a URL, or a hub id (hf://owner/name)"
     )
+
+
+def _from_hub(source: str, say: Say) -> Location:
+    say(f"{source}: asking the Hugging Face hub")
+    fetched = hub.fetch_weights(source)
+    say(f"{source}: {fetched}")
+    return Location(fetched, config=hub.fetch_config(source))
 
 
 def load_weights(
