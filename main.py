@@ -7,9 +7,11 @@
 Any config key can be set: --config.optim.lr=1e-3. A config takes variants: configs/tiny.py:debug.
 """
 
+import atexit
 import os
 import signal
 import sys
+from typing import Any
 
 from absl import flags, logging
 from ml_collections import config_flags
@@ -29,8 +31,10 @@ def main(argv: list[str]) -> int:
         print(__doc__ + FLAGS.module_help(sys.modules[__name__]))
         return 0
     # Until there is something to save, a stop only has to say: run it again to go on.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os._exit(75))
+    handle_stops(lambda *_: os._exit(75))
+    # Python gives up its handlers before its modules, and a signal then would end a run that is
+    # done as if it were not. Registered first, this comes last.
+    atexit.register(handle_stops, signal.SIG_IGN)
     # Imported late: the help page needs none of it, nor do the loader's processes.
     from inceptionnext_jax.cli.distributed import join
     from inceptionnext_jax.cli.flags import parse
@@ -47,6 +51,11 @@ def main(argv: list[str]) -> int:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
+
+
+def handle_stops(handler: Any) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -161,15 +161,6 @@ def test_the_authors_names_are_written_and_read_again(tmp_path, capsys):
     assert_identical(dict(paths_and_leaves(one)), dict(paths_and_leaves(other)))
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """A folder with a shallow atto of three classes."""
-    folder = tmp_path_factory.mktemp("saved") / "w"
-    options = {"stage_depths": (1, 1, 1, 1)}
-    variables = random_variables(inx.create_model(ATTO, num_classes=3, **options))
-    return inx.save_pretrained(folder, inx.Pretrained(ATTO, variables, options))
-
-
 @pytest.mark.slow
 def test_files_are_converted_where_there_is_no_torch(timm, tmp_path):
     """There and back, in a process in which PyTorch and timm cannot be imported."""

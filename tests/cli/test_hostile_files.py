@@ -8,22 +8,11 @@ import zipfile
 
 import pytest
 
-import inceptionnext_jax as inx
 from inceptionnext_jax.__main__ import main
 from inceptionnext_jax.convert.torch_weights import KINDS
 from tests.convert import test_files as hostile
-from tests.models.oracle import random_variables
 
 ATTO = "inceptionnext_atto"
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """A folder with a shallow atto of three classes."""
-    folder = tmp_path_factory.mktemp("saved") / "w"
-    options = {"stage_depths": (1, 1, 1, 1)}
-    variables = random_variables(inx.create_model(ATTO, num_classes=3, **options))
-    return inx.save_pretrained(folder, inx.Pretrained(ATTO, variables, options))
 
 
 def pickled(content):

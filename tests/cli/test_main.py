@@ -1,6 +1,7 @@
 """`python main.py` as a user types it, mistakes included."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -126,3 +127,17 @@ def test_debug_nans_names_the_operation_of_a_real_run(tmp_path):
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("error: not finite in step ")
     assert "inceptionnext_jax/" in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_python_ends_leaves_the_exit_code(number):
+    """Modules go after Python has given up its handlers; that takes a while with JAX in them."""
+    code = (
+        "import os, sys, main\n"
+        "class Late:\n"
+        f"    def __del__(self, kill=os.kill, pid=os.getpid()): kill(pid, {int(number)})\n"
+        "main.late = Late()\n"
+        "sys.exit(main.main(['main.py', '--config=configs/none.py']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60)
+    assert done.returncode == 2, done.stderr
