@@ -36,14 +36,14 @@ def main(argv: list[str]) -> int:
     # done as if it were not. Registered first, this comes last.
     atexit.register(handle_stops, signal.SIG_IGN)
     # Imported late: the help page needs none of it, nor do the loader's processes.
-    from inceptionnext_jax.cli.distributed import join
     from inceptionnext_jax.cli.flags import parse
     from inceptionnext_jax.errors import RunError, UserError
+    from inceptionnext_jax.runtime.multihost import initialize_distributed
 
     logging.set_verbosity(logging.FATAL)  # what Orbax reports as an error reaches us as one
     try:
         config = parse(FLAGS, argv)
-        join(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+        initialize_distributed(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
         from inceptionnext_jax.cli.job import run_job
 
         return run_job(config, FLAGS.workdir, FLAGS.mode, FLAGS.checkpoint)

@@ -29,11 +29,11 @@ import numpy as np
 import inceptionnext_jax as inx
 from benchmarks.oracle import import_timm
 from configs import digits
+from inceptionnext_jax import trees
 from inceptionnext_jax.convert import from_torch
 from inceptionnext_jax.convert.tables import family, locate
 from inceptionnext_jax.data import open_dataset
 from inceptionnext_jax.tasks import build_task
-from inceptionnext_jax.train import trees
 from inceptionnext_jax.train.optimizer import make_optimizer
 from inceptionnext_jax.train.plan import DTYPES, Plan, Sizes, make_plan
 from inceptionnext_jax.train.schedule import make_schedule

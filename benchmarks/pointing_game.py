@@ -28,7 +28,7 @@ from inceptionnext_jax.explain import cam, heat
 from inceptionnext_jax.explain.grid import Tile, picture_grid
 from inceptionnext_jax.models.metanext import MetaNeXt
 from inceptionnext_jax.models.registry import IMAGENET_MEAN, IMAGENET_STD
-from inceptionnext_jax.tasks.classification import Classification, softmax_loss
+from inceptionnext_jax.tasks.classification.task import Classification, softmax_loss
 from inceptionnext_jax.train.optimizer import make_optimizer
 from inceptionnext_jax.train.schedule import ScheduleSettings, make_schedule
 from inceptionnext_jax.train.start import init_key

@@ -80,7 +80,7 @@ def saved_arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
     import jax
     import orbax.checkpoint as ocp
 
-    from inceptionnext_jax.train import trees
+    from inceptionnext_jax import trees
 
     folder = workdir / "checkpoints" / str(step) / "state"
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

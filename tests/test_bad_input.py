@@ -8,10 +8,10 @@ import numpy as np
 import optax
 import pytest
 
+from inceptionnext_jax.checkpoints import folders
+from inceptionnext_jax.checkpoints.manager import Checkpoints
 from inceptionnext_jax.data.tfrecord import load_or_build_index, masked_crc32c, read_payload
 from inceptionnext_jax.errors import RunError, UserError
-from inceptionnext_jax.steps import folders
-from inceptionnext_jax.train.checkpoint import Checkpoints
 from inceptionnext_jax.train.state import create_state
 from tests.runs import ROOT, main_py
 

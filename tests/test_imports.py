@@ -13,15 +13,17 @@ PACKAGE = ROOT / "inceptionnext_jax"
 ROOMS = [
     "cli",
     "tasks",
-    "train",
     "explain",
     "export",
+    "train",
     "pretrained",
     "convert",
-    "steps",
+    "checkpoints",
+    "workdir",
+    "runtime",
+    "models",
     "augment",
     "data",
-    "models",
     "ops",
 ]
 BESIDE = {"explain", "export", "convert"}  # users of models; they know nothing of training

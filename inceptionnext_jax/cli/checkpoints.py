@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from inceptionnext_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from inceptionnext_jax.steps.places import Place
+    from inceptionnext_jax.workdir.storage import StoragePath
 
 _HEADER = ("step", "size", "saved", "state", "metrics")
 _DAMAGED = 1  # exit code where --verify finds damage
@@ -43,17 +43,17 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the table; returns 1 where --verify found damage."""
-    from inceptionnext_jax.steps import places
+    from inceptionnext_jax.workdir import storage
 
-    workdir = places.place(args.workdir)
-    with places.reaching(workdir):
+    workdir = storage.storage_path(args.workdir)
+    with storage.reaching(workdir):
         if not workdir.is_dir():
             raise UserError(f"{args.workdir} is not a folder; expected the workdir of a run")
         return _list(workdir, args)
 
 
-def _list(workdir: "Place", args: argparse.Namespace) -> int:
-    from inceptionnext_jax.steps import folders
+def _list(workdir: "StoragePath", args: argparse.Namespace) -> int:
+    from inceptionnext_jax.checkpoints import folders
 
     thorough = args.verify or args.prune
     rows, damaged = [], []
@@ -74,20 +74,20 @@ def _list(workdir: "Place", args: argparse.Namespace) -> int:
     return _DAMAGED if args.verify and damaged else 0
 
 
-def _row(folder: "Place", thorough: bool) -> tuple[tuple[str, ...], bool]:
+def _row(folder: "StoragePath", thorough: bool) -> tuple[tuple[str, ...], bool]:
     """(the table's row, whether the step is whole as far as was looked)."""
-    from inceptionnext_jax.steps import places
-    from inceptionnext_jax.steps.manifest import NAME, find_damage
+    from inceptionnext_jax.checkpoints.manifest import NAME, find_damage
+    from inceptionnext_jax.workdir import storage
 
     damage = find_damage(folder, thorough)
     state = f"damaged: {damage}" if damage else ("verified" if thorough else "complete")
     saved = folder / NAME
-    when = places.modified(saved if saved.is_file() else folder)
+    when = storage.modified(saved if saved.is_file() else folder)
     day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
     return (folder.name, _size(folder), day, state, _metrics(folder)), damage is None
 
 
-def _metrics(folder: "Place") -> str:
+def _metrics(folder: "StoragePath") -> str:
     try:
         values = json.loads((folder / "metrics" / "metrics").read_text(encoding="utf-8"))
         return ", ".join(f"{key} {value:.4g}" for key, value in values.items())
@@ -95,10 +95,10 @@ def _metrics(folder: "Place") -> str:
         return ""
 
 
-def _size(folder: "Place") -> str:
-    from inceptionnext_jax.steps import places
+def _size(folder: "StoragePath") -> str:
+    from inceptionnext_jax.workdir import storage
 
-    total = sum(map(places.size, places.files_below(folder)))
+    total = sum(map(storage.size, storage.files_below(folder)))
     return f"{total / 2**20:.1f} MiB"
 
 
@@ -110,14 +110,14 @@ def _print(rows: list[tuple[str, ...]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def _prune(workdir: "Place", folders: "list[Place]") -> None:
-    from inceptionnext_jax.steps import places
-    from inceptionnext_jax.train.workdir import lock as hold
+def _prune(workdir: "StoragePath", folders: "list[StoragePath]") -> None:
+    from inceptionnext_jax.workdir import storage
+    from inceptionnext_jax.workdir.folder import lock as hold
 
     lock = hold(workdir)  # a run that writes may be about to finish what looks unfinished
     try:
         for folder in folders:
-            places.delete(folder)
+            storage.delete(folder)
             print(f"deleted {folder}")
     except OSError as error:
         raise UserError(f"{error.filename} cannot be deleted ({error.strerror})") from error

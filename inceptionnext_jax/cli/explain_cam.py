@@ -13,8 +13,8 @@ from inceptionnext_jax.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from inceptionnext_jax.explain.explained import Explained
     from inceptionnext_jax.explain.grid import Tile
+    from inceptionnext_jax.explain.images import Explained
     from inceptionnext_jax.pretrained import Pretrained
 
 _DESCRIPTION = """\
@@ -93,9 +93,9 @@ def add_beside(parser: argparse.ArgumentParser) -> None:
 def explain_cam(args: argparse.Namespace) -> int:
     """Draws the grid; 2 when an image could not be read."""
     target = checked_target(args.to)
-    from inceptionnext_jax.cli.runtime import cache_compilations
-    from inceptionnext_jax.explain.explained import explain_images, find_class
     from inceptionnext_jax.explain.grid import picture_grid
+    from inceptionnext_jax.explain.images import explain_images, find_class
+    from inceptionnext_jax.runtime.compilation_cache import cache_compilations
 
     cache_compilations()
     networks = load_networks(args, output_stride=args.output_stride)

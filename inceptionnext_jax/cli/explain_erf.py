@@ -51,11 +51,11 @@ def explain_erf(args: argparse.Namespace) -> int:
     target = checked_target(args.to)
     import numpy as np
 
-    from inceptionnext_jax.cli.runtime import cache_compilations
-    from inceptionnext_jax.explain.explained import receptive_field
     from inceptionnext_jax.explain.grid import Tile, picture_grid
     from inceptionnext_jax.explain.heat import coloured
+    from inceptionnext_jax.explain.images import receptive_field
     from inceptionnext_jax.explain.receptive_field import SHARES, area_shares
+    from inceptionnext_jax.runtime.compilation_cache import cache_compilations
 
     cache_compilations()
     networks = load_networks(args)

@@ -46,9 +46,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exports, and says what was written."""
-    from inceptionnext_jax.cli.runtime import cache_compilations
     from inceptionnext_jax.export import export
     from inceptionnext_jax.export.artifact import check_folder
+    from inceptionnext_jax.runtime.compilation_cache import cache_compilations
 
     check_folder(args.to, args.format)
     if args.format == "onnx":

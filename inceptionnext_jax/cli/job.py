@@ -9,24 +9,23 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import data, models
-from inceptionnext_jax.agree import together
-from inceptionnext_jax.cli.runtime import cache_compilations
 from inceptionnext_jax.convert.load import Say, load_weights
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.steps import places
+from inceptionnext_jax.runtime.compilation_cache import cache_compilations
+from inceptionnext_jax.runtime.memory import share_one_heap
+from inceptionnext_jax.runtime.multihost import exit_together, on_all_processes
 from inceptionnext_jax.tasks import build_task, check_labels
 from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train import plan as plans
 from inceptionnext_jax.train import validate
-from inceptionnext_jax.train import workdir as workdirs
 from inceptionnext_jax.train.evaluate import Evaluator
 from inceptionnext_jax.train.init_from import other_classes
 from inceptionnext_jax.train.loop import Run, evaluate_weights, train
-from inceptionnext_jax.train.memory import share_one_heap
-from inceptionnext_jax.train.peers import leaving_together
 from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.start import init_key
 from inceptionnext_jax.train.weights import place
+from inceptionnext_jax.workdir import folder as workdirs
+from inceptionnext_jax.workdir import storage
 
 
 def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:
@@ -38,7 +37,7 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
     configure_jax(config)
     if mode == "plan":
         return _plan(config)
-    with leaving_together():
+    with exit_together():
         return _run(config, workdir, mode, checkpoint)
 
 
@@ -48,7 +47,7 @@ def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | N
         problems.append("--workdir is required: the folder for checkpoints and logs")
     else:
         try:
-            places.place(workdir)
+            storage.storage_path(workdir)
         except UserError as error:
             problems.append(f"--workdir={error}")
     try:
@@ -56,9 +55,9 @@ def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | N
         problems += check_labels(config, dataset.num_classes, dataset.multi_label)
     except UserError as error:
         problems.append(str(error))
-    together(lambda: validate.refuse(problems))
+    on_all_processes(lambda: validate.refuse(problems))
     plan = plans.make_plan(config, data_sizes(dataset), jax.device_count())
-    where = places.place(str(workdir))
+    where = storage.storage_path(str(workdir))
     with workdirs.opened(where) as opened:
         run = _make_run(config, plan, dataset, opened)
         return train(run) if mode == "train" else _evaluate(run, checkpoint)

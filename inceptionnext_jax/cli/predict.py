@@ -57,8 +57,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the predictions; 2 when an image could not be read."""
-    from inceptionnext_jax.cli.runtime import cache_compilations
     from inceptionnext_jax.pretrained import predict
+    from inceptionnext_jax.runtime.compilation_cache import cache_compilations
 
     images = list(find_images(args.images))
     cache_compilations()

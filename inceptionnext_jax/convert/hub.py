@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+from inceptionnext_jax.checkpoints.quiet import only_errors
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.steps.quiet import only_errors
 
 PREFIX = "hf://"
 FILES = ("model.safetensors", "pytorch_model.bin")  # the first that is there

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from inceptionnext_jax.agree import on_first
+from inceptionnext_jax.checkpoints.reading import find_step, read_step
 from inceptionnext_jax.convert import files, hub, url
 from inceptionnext_jax.convert.torch_weights import MismatchError, from_torch
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.steps.places import Place, in_bucket, place
-from inceptionnext_jax.steps.reading import find_step, read_step
+from inceptionnext_jax.runtime.multihost import on_process_zero
+from inceptionnext_jax.workdir.storage import StoragePath, in_bucket, storage_path
 
 Variables = dict[str, Any]
 Say = Callable[[str], None]
@@ -27,9 +27,9 @@ class Location(NamedTuple):
       config: The config.json that tells what the file is of, if there is one.
     """
 
-    path: Place
+    path: StoragePath
     is_step: bool = False
-    config: Place | None = None
+    config: StoragePath | None = None
 
 
 def locate_source(
@@ -51,15 +51,15 @@ def locate_source(
         return Location(url.fetch(str(source), sha256, say))
     if str(source).startswith(hub.PREFIX):
         return _from_hub(str(source), say)
-    path = place(source)
+    path = storage_path(source)
     is_file = files.is_weight_file(path)
     if is_file and in_bucket(path):
         raise UserError(f"{source}: of a bucket only runs are read; copy the file to this machine")
     if is_file and not path.is_dir():
         return Location(path)
-    step = on_first(lambda: str(find_step(path) or ""))  # one of many processes reads it all
+    step = on_process_zero(lambda: str(find_step(path) or ""))  # one of many processes reads it all
     if step:
-        return Location(place(step), is_step=True)
+        return Location(storage_path(step), is_step=True)
     if not in_bucket(path) and (path / WEIGHTS).is_file():
         config = path / CONFIG
         return Location(path / WEIGHTS, config=config if config.is_file() else None)

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from inceptionnext_jax.explain.lettering import FAINT, INK, PAPER, sans, shortened, wrapped
+from inceptionnext_jax.explain.fonts import FAINT, INK, PAPER, sans, shortened, wrapped
 
 _TILE = 224  # pixels; pictures are brought to this size
 _GAP, _MARGIN, _BAND = 10, 26, 22

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from inceptionnext_jax.explain.lettering import FAINT, INK, PAPER, sans, shortened, wrapped
+from inceptionnext_jax.explain.fonts import FAINT, INK, PAPER, sans, shortened, wrapped
 
 Weights = Sequence[tuple[str, float]]  # (label, share), the largest first
 

@@ -15,9 +15,9 @@ import functools
 from typing import Any
 
 from inceptionnext_jax.models.convnext import CONVNEXT
+from inceptionnext_jax.models.layers.token_mixers import InceptionDWConv
 from inceptionnext_jax.models.metanext import MetaNeXt
 from inceptionnext_jax.models.registry import ModelInfo, register_model
-from inceptionnext_jax.models.token_mixers import InceptionDWConv
 
 # What is changed, parameters, multiply-accumulates, reported accuracy.
 _Row = tuple[dict[str, Any], int, int, float]

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.extend import core
 
-from inceptionnext_jax.models.norm import BatchNorm, LayerNorm
+from inceptionnext_jax.models.layers.norm import BatchNorm, LayerNorm
 
 # Of fvcore, for an element of the input.
 _NORM_COSTS: dict[type[nn.Module], int] = {BatchNorm: 2, LayerNorm: 5}

@@ -11,10 +11,10 @@ from jax import numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
-from inceptionnext_jax.models.drop import DropNoise, drop_path
-from inceptionnext_jax.models.layers import LayerScale
+from inceptionnext_jax.models.layers.drop import DropNoise, drop_path
+from inceptionnext_jax.models.layers.linear import LayerScale
+from inceptionnext_jax.models.layers.remat import MIXED
 from inceptionnext_jax.models.metanext import Mlp
-from inceptionnext_jax.models.remat import MIXED
 
 
 class MetaFormerBlock(nn.Module):

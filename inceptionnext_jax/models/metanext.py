@@ -15,15 +15,15 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.models.drop import DropNoise, drop_path
 from inceptionnext_jax.models.geometry import StageGeometry, stage_geometry
-from inceptionnext_jax.models.heads import head_class
-from inceptionnext_jax.models.layers import dense, dilated_conv, param_dtype, patch_conv
+from inceptionnext_jax.models.layers.drop import DropNoise, drop_path
+from inceptionnext_jax.models.layers.heads import head_class
+from inceptionnext_jax.models.layers.linear import dense, dilated_conv, param_dtype, patch_conv
+from inceptionnext_jax.models.layers.norm import make_norm
+from inceptionnext_jax.models.layers.remat import MIXED
+from inceptionnext_jax.models.layers.token_mixers import MixerFactory, token_mixer_factory
 from inceptionnext_jax.models.metanext_folding import fold_variables
 from inceptionnext_jax.models.network import BlockFactory, DownsampleFactory, ResidualNetwork
-from inceptionnext_jax.models.norm import make_norm
-from inceptionnext_jax.models.remat import MIXED
-from inceptionnext_jax.models.token_mixers import MixerFactory, token_mixer_factory
 from inceptionnext_jax.ops.gelu import gelu
 
 NormFactory = Callable[..., nn.Module]

@@ -11,8 +11,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.models.drop import DropNoise
-from inceptionnext_jax.models.remat import recomputed
+from inceptionnext_jax.models.layers.drop import DropNoise
+from inceptionnext_jax.models.layers.remat import recomputed
 
 # Given `name`, makes a module that is called with (x, noise, rate, place, train).
 BlockFactory = Callable[..., nn.Module]

@@ -15,13 +15,13 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.models.folding import fold_after
-from inceptionnext_jax.models.heads import LinearHead
-from inceptionnext_jax.models.layers import strided_conv
+from inceptionnext_jax.models.layers.heads import LinearHead
+from inceptionnext_jax.models.layers.linear import strided_conv
+from inceptionnext_jax.models.layers.norm import LayerNorm
+from inceptionnext_jax.models.layers.token_mixers import Pool
 from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_place
 from inceptionnext_jax.models.network import ResidualNetwork
-from inceptionnext_jax.models.norm import LayerNorm
 from inceptionnext_jax.models.registry import ModelInfo, register_model
-from inceptionnext_jax.models.token_mixers import Pool
 
 
 class PoolFormer(ResidualNetwork):

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from inceptionnext_jax.errors import UserError, suggestion
-from inceptionnext_jax.models.heads import HEADS
-from inceptionnext_jax.models.norm import NORMS
-from inceptionnext_jax.models.remat import CHOICES as REMAT_CHOICES
-from inceptionnext_jax.models.token_mixers import TOKEN_MIXERS
+from inceptionnext_jax.models.layers.heads import HEADS
+from inceptionnext_jax.models.layers.norm import NORMS
+from inceptionnext_jax.models.layers.remat import CHOICES as REMAT_CHOICES
+from inceptionnext_jax.models.layers.token_mixers import TOKEN_MIXERS
 from inceptionnext_jax.ops.depthwise import check_impl
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -16,12 +16,12 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.models.drop import DropNoise, drop_path
 from inceptionnext_jax.models.folding import fold_after, norm_affine
-from inceptionnext_jax.models.heads import PlainHead
-from inceptionnext_jax.models.layers import dense, strided_conv
+from inceptionnext_jax.models.layers.drop import DropNoise, drop_path
+from inceptionnext_jax.models.layers.heads import PlainHead
+from inceptionnext_jax.models.layers.linear import dense, strided_conv
+from inceptionnext_jax.models.layers.norm import BatchNorm, LayerNorm
 from inceptionnext_jax.models.network import ResidualNetwork
-from inceptionnext_jax.models.norm import BatchNorm, LayerNorm
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 
 # Given what they are to be, each makes a module; all take `conv`, the network's `ConvNorm`.

@@ -25,8 +25,8 @@ import jax
 from flax import linen as nn
 
 from inceptionnext_jax.models.convnext import CONVNEXT
-from inceptionnext_jax.models.drop import DropNoise, drop_path
-from inceptionnext_jax.models.layers import patch_conv
+from inceptionnext_jax.models.layers.drop import DropNoise, drop_path
+from inceptionnext_jax.models.layers.linear import patch_conv
 from inceptionnext_jax.models.metanext import MetaNeXt
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 from inceptionnext_jax.models.resnet import RESNET, Bottleneck, Factory, ResNet

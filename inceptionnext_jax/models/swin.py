@@ -15,14 +15,14 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jax.typing import DTypeLike
 
-from inceptionnext_jax.models.heads import PlainHead
-from inceptionnext_jax.models.layers import dense, param_dtype
+from inceptionnext_jax.models.layers.heads import PlainHead
+from inceptionnext_jax.models.layers.linear import dense, param_dtype
+from inceptionnext_jax.models.layers.norm import LayerNorm
+from inceptionnext_jax.models.layers.token_mixers import self_attention
 from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_place
 from inceptionnext_jax.models.metanext import Stem
 from inceptionnext_jax.models.network import ResidualNetwork
-from inceptionnext_jax.models.norm import LayerNorm
 from inceptionnext_jax.models.registry import ModelInfo, register_model
-from inceptionnext_jax.models.token_mixers import self_attention
 
 _WINDOW = 7
 _NORM = functools.partial(LayerNorm, epsilon=1e-5)

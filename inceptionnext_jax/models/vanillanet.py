@@ -21,18 +21,18 @@ from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models import folding
-from inceptionnext_jax.models.drop import DropNoise, dropout
-from inceptionnext_jax.models.layers import (
+from inceptionnext_jax.models.layers.drop import DropNoise, dropout
+from inceptionnext_jax.models.layers.linear import (
     adaptive_max_pool,
     dense,
     max_pool_2x2,
     param_dtype,
     patch_conv,
 )
+from inceptionnext_jax.models.layers.norm import BatchNorm
+from inceptionnext_jax.models.layers.remat import recomputed
 from inceptionnext_jax.models.network import Network, check_images
-from inceptionnext_jax.models.norm import BatchNorm
 from inceptionnext_jax.models.registry import ModelInfo, register_model
-from inceptionnext_jax.models.remat import recomputed
 from inceptionnext_jax.ops.depthwise import depthwise_conv
 
 EPSILON = 1e-6  # of every BatchNorm

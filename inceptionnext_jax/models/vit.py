@@ -13,14 +13,14 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.models.drop import DropNoise
-from inceptionnext_jax.models.heads import PlainHead
-from inceptionnext_jax.models.layers import param_dtype, patch_conv
+from inceptionnext_jax.models.layers.drop import DropNoise
+from inceptionnext_jax.models.layers.heads import PlainHead
+from inceptionnext_jax.models.layers.linear import param_dtype, patch_conv
+from inceptionnext_jax.models.layers.norm import LayerNorm
+from inceptionnext_jax.models.layers.token_mixers import Attention
 from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_place
 from inceptionnext_jax.models.network import ResidualNetwork
-from inceptionnext_jax.models.norm import LayerNorm
 from inceptionnext_jax.models.registry import ModelInfo, register_model
-from inceptionnext_jax.models.token_mixers import Attention
 
 _PATCH = 16
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from flax import linen as nn
 
+from inceptionnext_jax.checkpoints import reading
 from inceptionnext_jax.convert.load import Say, Variables, locate_source, read_file
 from inceptionnext_jax.convert.torch_weights import check_variables
 from inceptionnext_jax.errors import UserError, suggestion
 from inceptionnext_jax.models.registry import OPTIONS, list_models, model_info
-from inceptionnext_jax.models.trees import paths_and_leaves
 from inceptionnext_jax.pretrained.bundle import Pretrained
 from inceptionnext_jax.pretrained.config_json import read_config
 from inceptionnext_jax.pretrained.preprocessing import Preprocessing
-from inceptionnext_jax.steps import reading
-from inceptionnext_jax.steps.places import Place
+from inceptionnext_jax.trees import paths_and_leaves
+from inceptionnext_jax.workdir.storage import StoragePath
 
 # Options of `create_model` that weights do not depend on.
 _FREE = (
@@ -112,7 +112,7 @@ def _structure(options: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _from_step(
-    step: Place, name: str | None, key: str | None, options: Mapping[str, Any], say: Say
+    step: StoragePath, name: str | None, key: str | None, options: Mapping[str, Any], say: Say
 ) -> Pretrained:
     """A run's step, as its own `meta` describes it."""
     if key not in (None, *ENTRIES):
@@ -147,7 +147,7 @@ def _from_step(
     )
 
 
-def _measured(step: Place) -> dict[str, float]:
+def _measured(step: StoragePath) -> dict[str, float]:
     """What the run measured at a step, if it evaluated there."""
     path = step / "metrics" / "metrics"
     try:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from inceptionnext_jax import trees
 from inceptionnext_jax.convert.load import SHOWN, summary
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.train import trees
 
 # Where another number of classes is allowed to make a difference.
 CLASSIFIER = ("params/head/", "batch_stats/head/")

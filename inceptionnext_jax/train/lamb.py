@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from inceptionnext_jax.train import trees
+from inceptionnext_jax import trees
 
 
 def clip_to_unit_norm() -> optax.GradientTransformation:

@@ -11,16 +11,17 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from inceptionnext_jax.checkpoints.manager import Checkpoints
+from inceptionnext_jax.runtime.memory import give_back
+from inceptionnext_jax.runtime.multihost import exit_together
+from inceptionnext_jax.runtime.preemption import EXIT_CODE, StopRequest
 from inceptionnext_jax.train import mesh as meshes
-from inceptionnext_jax.train import workdir as workdirs
-from inceptionnext_jax.train.checkpoint import Checkpoints
 from inceptionnext_jax.train.evaluate import Evaluator, HostBatch, StoppedError
-from inceptionnext_jax.train.feed import Feed, scalars_like
-from inceptionnext_jax.train.memory import explaining_memory, give_back
 from inceptionnext_jax.train.nans import naming_the_operation
 from inceptionnext_jax.train.optimizer import make_optimizer
-from inceptionnext_jax.train.peers import leaving_together
+from inceptionnext_jax.train.out_of_memory import explaining_memory
 from inceptionnext_jax.train.plan import Plan
+from inceptionnext_jax.train.prefetch import Feed, scalars_like
 from inceptionnext_jax.train.profile import Profiler
 from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.recorder import Recorder
@@ -28,9 +29,9 @@ from inceptionnext_jax.train.schedule import make_schedule
 from inceptionnext_jax.train.start import Start
 from inceptionnext_jax.train.state import TrainState
 from inceptionnext_jax.train.step import make_train_step
-from inceptionnext_jax.train.stop import EXIT_CODE, StopRequest
 from inceptionnext_jax.train.task import Task
-from inceptionnext_jax.train.writers import open_writers
+from inceptionnext_jax.workdir import folder as workdirs
+from inceptionnext_jax.workdir.writers import open_writers
 
 PUBLISHED_EVERY_SECONDS = 60  # logs in a bucket, besides at every evaluation and checkpoint
 
@@ -96,7 +97,7 @@ def train(run: Run) -> int:
             return 0
         memory = run.description["resolved"]["memory"]
         # Within the stack: what it closes may wait for processes that have gone.
-        with leaving_together(), explaining_memory(run.config, run.plan, memory):
+        with exit_together(), explaining_memory(run.config, run.plan, memory):
             return _Training(run, checkpoints, latest, meta, best, stop, stack).run()
 
 

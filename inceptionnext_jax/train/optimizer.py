@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from inceptionnext_jax.train import trees
+from inceptionnext_jax import trees
 from inceptionnext_jax.train.lamb import clip_to_unit_norm, scale_by_trust_ratio
 from inceptionnext_jax.train.layer_decay import layer_factors
 

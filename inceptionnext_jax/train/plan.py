@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from inceptionnext_jax import models
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.layers.remat import MEANINGS
 from inceptionnext_jax.models.macs import count_macs, count_params
-from inceptionnext_jax.models.remat import MEANINGS
 from inceptionnext_jax.train import validate
 from inceptionnext_jax.train.schedule import ScheduleSettings, activation_slope
 

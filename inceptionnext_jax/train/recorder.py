@@ -7,10 +7,10 @@ from typing import Any
 import jax
 
 from inceptionnext_jax.errors import RunError
-from inceptionnext_jax.train.feed import Feed
 from inceptionnext_jax.train.plan import Plan
+from inceptionnext_jax.train.prefetch import Feed
 from inceptionnext_jax.train.progress import Clock, Reporter, duration
-from inceptionnext_jax.train.writers import Writers
+from inceptionnext_jax.workdir.writers import Writers
 
 Sums = dict[str, list[float]]
 

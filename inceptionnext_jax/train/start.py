@@ -9,16 +9,16 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from inceptionnext_jax import trees
+from inceptionnext_jax.checkpoints.manager import Checkpoints
 from inceptionnext_jax.convert.load import Say, load_weights
 from inceptionnext_jax.models.stacking import unstack_blocks
-from inceptionnext_jax.models.trees import nested
 from inceptionnext_jax.train import mesh as meshes
-from inceptionnext_jax.train import trees
-from inceptionnext_jax.train.checkpoint import Checkpoints
 from inceptionnext_jax.train.init_from import match, other_classes
 from inceptionnext_jax.train.state import TrainState, create_state
 from inceptionnext_jax.train.task import Task
 from inceptionnext_jax.train.weights import on_mesh, with_layout_of
+from inceptionnext_jax.trees import nested
 
 NO_STEP = 2**31 - 1  # the steps' keys are folded with their numbers; no step has this one
 

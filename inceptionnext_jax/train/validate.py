@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from inceptionnext_jax import models
 from inceptionnext_jax.augment.rand_augment import parse_rand_augment
 from inceptionnext_jax.errors import UserError, suggestion
-from inceptionnext_jax.models import remat
+from inceptionnext_jax.models.layers import remat
 from inceptionnext_jax.ops import depthwise
 from inceptionnext_jax.train.layer_decay import layer_rule
 from inceptionnext_jax.train.optimizer import DIRECTIONS

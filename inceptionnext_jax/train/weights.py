@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from inceptionnext_jax import trees
+from inceptionnext_jax.checkpoints import manager as checkpoint
 from inceptionnext_jax.convert.load import Variables
 from inceptionnext_jax.models.stacking import stack_blocks
-from inceptionnext_jax.train import checkpoint, trees
 
 
 def with_layout_of(reference: Any, variables: Variables) -> Variables:

@@ -10,14 +10,14 @@ import pytest
 from benchmarks import faults
 from inceptionnext_jax.convert.load import locate_source
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.steps.places import place, reaching
+from inceptionnext_jax.workdir.storage import place, reaching
 from tests.bucket import Bucket, serving
 from tests.runs import ROOT, assert_same_arrays, main_py, saved_arrays, small_flags
 
 # main.py for tests that cannot wait for a minute to see that a killed run is gone.
 IMPATIENT = """
 import sys, main
-from inceptionnext_jax.train import bucket
+from inceptionnext_jax.workdir import bucket
 bucket.BEAT_SECONDS, bucket.PATIENCE_SECONDS, bucket.SETTLING_SECONDS = 0.5, 3.0, 0.5
 sys.exit(main.main(["main.py", *sys.argv[1:]]))
 """

@@ -5,9 +5,9 @@ import optax
 import pytest
 
 from inceptionnext_jax.__main__ import main
-from inceptionnext_jax.train.checkpoint import Checkpoints
+from inceptionnext_jax.checkpoints.manager import Checkpoints
 from inceptionnext_jax.train.state import create_state
-from inceptionnext_jax.train.workdir import Lock
+from inceptionnext_jax.workdir.folder import Lock
 
 
 @pytest.fixture

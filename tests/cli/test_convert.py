@@ -17,7 +17,7 @@ import inceptionnext_jax as inx
 from inceptionnext_jax.__main__ import main
 from inceptionnext_jax.convert import to_torch
 from inceptionnext_jax.convert.timm_names import timm_name
-from inceptionnext_jax.models.trees import paths_and_leaves
+from inceptionnext_jax.trees import paths_and_leaves
 from tests.models.oracle import images, logits_of, random_variables, randomised, state
 from tests.runs import ROOT, environment
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 import inceptionnext_jax as inx
 from inceptionnext_jax.__main__ import main
-from inceptionnext_jax.explain.explained import explain_images, receptive_field
+from inceptionnext_jax.explain.images import explain_images, receptive_field
 from inceptionnext_jax.pretrained import Preprocessing, Pretrained
 from tests.models.oracle import random_variables
 
@@ -76,7 +76,7 @@ def test_a_class_can_be_named_and_the_map_made_finer(networks, photographs, tmp_
 
 def test_labels_of_folders_tell_right_from_wrong(networks):
     from inceptionnext_jax.cli.explain_cam import _tiles
-    from inceptionnext_jax.explain.explained import Explained
+    from inceptionnext_jax.explain.images import Explained
 
     network = inx.load_pretrained(networks[0])
     found = Explained(

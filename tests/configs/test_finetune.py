@@ -133,7 +133,7 @@ def test_a_folder_with_fewer_classes_is_learnt_from_a_digits_run(
 def test_several_labels_are_trained_with_bce_and_scored_by_map(digits_run, pairs, tmp_path):
     from sklearn.metrics import average_precision_score
 
-    from inceptionnext_jax.tasks.multilabel import MultiLabel
+    from inceptionnext_jax.tasks.classification.multilabel import MultiLabel
 
     seen = {}
     summarize = MultiLabel.summarize

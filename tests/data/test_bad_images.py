@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inceptionnext_jax.data.batches import eval_batches, train_batches
 from inceptionnext_jax.data.crop import eval_pixels
 from inceptionnext_jax.data.decode import BadImageError, decode_pil, decode_rgb
 from inceptionnext_jax.data.digits import MemorySource
-from inceptionnext_jax.data.pipeline import eval_batches, train_batches
 from inceptionnext_jax.errors import UserError
 
 SIDE = 8

@@ -124,7 +124,7 @@ def test_mixing_mixes_multi_hot_labels_without_smoothing():
 def test_average_precision_is_scikit_learns():
     from sklearn.metrics import average_precision_score
 
-    from inceptionnext_jax.tasks.multilabel import average_precision
+    from inceptionnext_jax.tasks.classification.multilabel import average_precision
 
     random = np.random.default_rng(0)
     for case in range(40):

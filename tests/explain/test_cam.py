@@ -8,8 +8,8 @@ import inceptionnext_jax as inx
 from inceptionnext_jax.convert import from_torch
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.explain.cam import class_maps, layers
-from inceptionnext_jax.explain.explained import explain_images
 from inceptionnext_jax.explain.heat import enlarged, normalised
+from inceptionnext_jax.explain.images import explain_images
 from inceptionnext_jax.pretrained import Preprocessing, Pretrained
 from tests.models.oracle import images, random_variables, randomised, state, to_nchw
 

@@ -12,7 +12,7 @@ from inceptionnext_jax import create_model, model_info
 from inceptionnext_jax.convert import from_torch, to_torch
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.deploy import deploy
-from inceptionnext_jax.models.drop import DropNoise
+from inceptionnext_jax.models.layers.drop import DropNoise
 from inceptionnext_jax.models.macs import count_macs, count_params
 from inceptionnext_jax.models.metaformer import MetaFormerBlock
 from inceptionnext_jax.models.resnet import Bottleneck, ConvNorm

@@ -7,7 +7,7 @@ import pytest
 
 from inceptionnext_jax import create_model
 from inceptionnext_jax.convert import from_torch, to_torch
-from inceptionnext_jax.models.norm import LayerNorm
+from inceptionnext_jax.models.layers.norm import LayerNorm
 from tests.models.oracle import images, logits_of, randomised, relative_error, state, to_nchw
 
 # Without optimisation a network compiles in a fraction of the time.

@@ -9,8 +9,8 @@ import pytest
 
 from inceptionnext_jax import create_model
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.layers.token_mixers import InceptionDWConv
 from inceptionnext_jax.models.metanext import MetaNeXt
-from inceptionnext_jax.models.token_mixers import InceptionDWConv
 from tests.models.oracle import random_variables
 
 KEY = jax.random.key(0)

@@ -10,7 +10,7 @@ import inceptionnext_jax as inx
 from inceptionnext_jax.convert.tables import family, locate
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.deploy import deploy
-from inceptionnext_jax.models.layers import adaptive_max_pool
+from inceptionnext_jax.models.layers.linear import adaptive_max_pool
 from inceptionnext_jax.models.macs import count_macs, count_params
 from tests.models.oracle import images, logits_of, relative_error, state, to_nchw
 

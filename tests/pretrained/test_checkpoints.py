@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 import inceptionnext_jax as inx
 from inceptionnext_jax.__main__ import main
 from inceptionnext_jax.convert import to_torch
-from inceptionnext_jax.models.trees import paths_and_leaves
+from inceptionnext_jax.trees import paths_and_leaves
 from tests.models.oracle import images
 from tests.runs import ROOT, environment, run, saved_arrays
 
@@ -58,7 +58,7 @@ def test_a_run_on_any_mesh_is_loaded_onto_one_device(trained):
 def test_a_machine_with_one_device_reads_what_eight_wrote(trained, tmp_path):
     code = """
 import sys, jax, numpy as np, inceptionnext_jax as inx
-from inceptionnext_jax.models.trees import paths_and_leaves
+from inceptionnext_jax.trees import paths_and_leaves
 assert jax.device_count() == 1
 model, variables = inx.load_model(sys.argv[1])
 logits = model.apply(variables, np.ones((2, 32, 32, 3), np.float32), train=False)

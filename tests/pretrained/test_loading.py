@@ -9,8 +9,8 @@ import pytest
 import inceptionnext_jax as inx
 from inceptionnext_jax.convert import to_torch
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.models.trees import paths_and_leaves
 from inceptionnext_jax.pretrained import Preprocessing, Pretrained
+from inceptionnext_jax.trees import paths_and_leaves
 from tests.models.oracle import images, logits_of, random_variables
 
 ATTO, DEPTHS = "inceptionnext_atto", (1, 1, 1, 1)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from inceptionnext_jax.errors import RunError, UserError
-from inceptionnext_jax.train import peers
-from inceptionnext_jax.train.memory import explaining_memory
+from inceptionnext_jax.runtime import multihost as peers
+from inceptionnext_jax.runtime.memory import explaining_memory
 from inceptionnext_jax.train.nans import first_non_finite
-from inceptionnext_jax.train.workdir import explaining_disk
-from inceptionnext_jax.train.writers import JsonLines, read_lines
+from inceptionnext_jax.workdir.folder import explaining_disk
+from inceptionnext_jax.workdir.writers import JsonLines, read_lines
 from tests.runs import ROOT, metrics, run, small_config
 
 NAN = "loss or gradient is not finite"
@@ -55,7 +55,7 @@ def test_debug_nans_names_the_operation_that_began_it():
 @pytest.mark.slow
 def test_skipped_updates_are_counted_and_too_many_in_a_row_stop_the_run(tmp_path, monkeypatch):
     """Real steps: from the third image batch on every loss is NaN."""
-    from inceptionnext_jax.tasks import classification
+    from inceptionnext_jax.tasks.classification.task import task as classification
 
     genuine = classification.softmax_loss
 
@@ -103,7 +103,7 @@ def test_a_disk_error_is_one_sentence(tmp_path):
     ],
 )
 def test_a_lost_peer_is_told_from_other_failures(error, lost):
-    assert peers.is_loss(error) == lost
+    assert peers.is_lost_process(error) == lost
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_one_of_many_that_fails_ends_for_certain(error, code, words):
         "jax.process_count = lambda: 2\n"
         "peers.CLOSING_SECONDS = 0.5\n"
         "try:\n"
-        "    with peers.leaving_together():\n"
+        "    with peers.exit_together():\n"
         f"        raise {error!r}\n"
         "finally:\n"
         "    time.sleep(60)\n"
@@ -139,7 +139,7 @@ def test_one_of_many_that_fails_ends_for_certain(error, code, words):
 def test_a_second_signal_ends_at_once_even_while_the_main_thread_is_away():
     script = (
         "import os, signal, threading, time, ctypes\n"
-        "from inceptionnext_jax.train.stop import StopRequest\n"
+        "from inceptionnext_jax.runtime.preemption import StopRequest\n"
         "stop = StopRequest(); stop.begin()\n"
         "def send():\n"
         "    os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.3)\n"
@@ -158,7 +158,7 @@ def test_a_second_signal_ends_at_once_even_while_the_main_thread_is_away():
 def test_before_there_is_work_a_signal_ends_with_75():
     script = (
         "import os, signal, time\n"
-        "from inceptionnext_jax.train.stop import StopRequest\n"
+        "from inceptionnext_jax.runtime.preemption import StopRequest\n"
         "stop = StopRequest(); os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)\n"
     )
     done = subprocess.run(

@@ -4,13 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from inceptionnext_jax import create_model
+from inceptionnext_jax import create_model, trees
+from inceptionnext_jax.checkpoints.reading import find_step
 from inceptionnext_jax.convert import to_torch
 from inceptionnext_jax.convert.load import load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import unstack_blocks
-from inceptionnext_jax.steps.reading import find_step
-from inceptionnext_jax.train import trees
 from inceptionnext_jax.train.init_from import match, other_classes
 from tests.models.oracle import random_variables
 from tests.runs import run, saved_arrays

@@ -6,10 +6,10 @@ import pytest
 from ml_collections import ConfigDict
 
 import inceptionnext_jax as inx
+from inceptionnext_jax import trees
 from inceptionnext_jax.convert.tables import family, locate
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import unstack_blocks
-from inceptionnext_jax.train import trees
 from inceptionnext_jax.train.layer_decay import layer_factors, layer_rule
 from inceptionnext_jax.train.optimizer import make_optimizer
 from tests.train.test_optimizer import optim

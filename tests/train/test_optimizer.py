@@ -8,9 +8,9 @@ from ml_collections import ConfigDict
 
 import inceptionnext_jax as inx
 from configs import default
+from inceptionnext_jax import trees
 from inceptionnext_jax.convert import to_torch
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.train import trees
 from inceptionnext_jax.train.optimizer import DECAY_RULES, make_optimizer
 
 

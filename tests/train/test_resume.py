@@ -105,7 +105,7 @@ def test_patience_stops_a_run_that_gets_no_better(tmp_path, capsys):
 
 
 def test_a_workdir_in_use_is_refused(tmp_path):
-    from inceptionnext_jax.train.workdir import Lock
+    from inceptionnext_jax.workdir.folder import Lock
 
     lock = Lock(tmp_path)
     with pytest.raises(UserError, match="in use by another run"):

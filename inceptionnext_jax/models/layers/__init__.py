@@ -1,0 +1,1 @@
+"""Building blocks of the networks, with PyTorch's constants."""

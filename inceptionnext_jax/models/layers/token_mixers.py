@@ -1,0 +1,299 @@
+"""Token mixers of MetaNeXt blocks, by name (the paper: any mixer can be put there).
+
+A mixer is a Linen module that maps [B, H, W, C] to the same shape. It is made from a factory that
+is given `dilation` (steps between the taps of convolutions), `impl` (which implementation in `ops`
+to use), `dtype` and `name`.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import lax
+from jax.typing import DTypeLike
+
+from inceptionnext_jax.errors import UserError, suggestion
+from inceptionnext_jax.models.layers.linear import dense, param_dtype
+from inceptionnext_jax.ops.depthwise import BRANCHES, depthwise_conv, inception_mixer
+
+MixerFactory = Callable[..., nn.Module]
+
+
+class InceptionDWConv(nn.Module):
+    """Inception depthwise convolution: each share of channels stays or gets 3×3, 1×k or k×1.
+
+    Attributes:
+      kernel_size: k, length of the bands, odd.
+      ratio: Share of the channels of each branch, rounded down.
+      branches: Those of `BRANCHES` that there are; the channels of others stay as they are.
+      sequential: Both bands one after the other on one branch's channels, 1×k first.
+      dilation: Steps between taps, in the bands along their length only.
+      impl: Which depthwise implementation to use.
+      dtype: Of the computation.
+    """
+
+    kernel_size: int = 11
+    ratio: float = 1 / 8
+    branches: Sequence[str] = BRANCHES
+    sequential: bool = False
+    dilation: int = 1
+    impl: str = "auto"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Mixes x: [B, H, W, C] over H and W.
+
+        Raises:
+          UserError: A branch would get no channel, or more than there are.
+        """
+        C, k = x.shape[-1], self.kernel_size
+        count = len(self.branches) - self.sequential
+        width = int(C * self.ratio)
+        if not 1 <= width <= C // count:
+            raise UserError(
+                f"ratio={self.ratio} of the mixer gives {width} of {C} channels to each of {count} "
+                f"branches, expected 1 to {C // count}; use a ratio within "
+                f"[{1 / C:.3g}, 1/{count}]"
+            )
+        sizes = {"dwconv_hw": (3, 3), "dwconv_w": (1, k), "dwconv_h": (k, 1)}
+        params = {
+            name: DepthwiseParams(sizes[name], width, self.dtype, name=name)()
+            for name in self.branches
+        }
+        x = x.astype(self.dtype)
+        if not self.sequential:
+            return inception_mixer(x, params, self.dilation, self.impl)
+        # The first band in its place at the end, then the second over its results.
+        last = params.pop("dwconv_h")
+        x = inception_mixer(x, params, self.dilation, self.impl)
+        return inception_mixer(x, {"dwconv_h": last}, self.dilation, self.impl)
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise convolution k×k of all channels: ConvNeXt's mixer.
+
+    Attributes:
+      kernel_size: k, odd.
+      dilation: Steps between taps.
+      impl: Which depthwise implementation to use.
+      dtype: Of the computation.
+    """
+
+    kernel_size: int = 7
+    dilation: int = 1
+    impl: str = "auto"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Mixes x: [B, H, W, C] over H and W."""
+        kernel, bias = depthwise_params(self, (self.kernel_size,) * 2, x.shape[-1], self.dtype)
+        return depthwise_conv(
+            x.astype(self.dtype), kernel, bias, (self.dilation, self.dilation), self.impl
+        )
+
+
+class PartialDepthwiseConv(nn.Module):
+    """Depthwise convolution k×k of the last channels; the first stay as they are.
+
+    InceptionNeXt's preliminary study, from which its mixer came.
+
+    Attributes:
+      kernel_size: k, odd.
+      ratio: Share of the channels that are convolved, rounded down.
+      dilation: Steps between taps.
+      impl: Which depthwise implementation to use.
+      dtype: Of the computation.
+    """
+
+    kernel_size: int = 3
+    ratio: float = 1 / 4
+    dilation: int = 1
+    impl: str = "auto"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Mixes x: [B, H, W, C] over H and W; raises UserError if no channel is convolved."""
+        C = x.shape[-1]
+        width = int(C * self.ratio)
+        if not 1 <= width <= C:
+            raise UserError(
+                f"ratio={self.ratio} convolves {width} of {C} channels, expected 1 to {C}; "
+                f"use a ratio within [{1 / C:.3g}, 1]"
+            )
+        kernel, bias = depthwise_params(self, (self.kernel_size,) * 2, width, self.dtype)
+        first, last = jnp.split(x.astype(self.dtype), [C - width], axis=-1)
+        last = depthwise_conv(last, kernel, bias, (self.dilation, self.dilation), self.impl)
+        return jnp.concatenate([first, last], axis=-1)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over all positions (MetaNeXt-Attn), without position embedding.
+
+    Attributes:
+      head_dim: Channels of a head; DeiT's number.
+      dilation: Ignored, for every position sees every other.
+      impl: Ignored.
+      dtype: Of the products; the softmax is at least float32.
+    """
+
+    head_dim: int = 64
+    dilation: int = 1
+    impl: str = "auto"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Mixes x: [B, H, W, C]; raises UserError if heads do not divide C."""
+        B, H, W, C = x.shape
+        if C % self.head_dim:
+            raise UserError(
+                f"{C} channels do not divide into attention heads of {self.head_dim}; "
+                f"use a multiple of {self.head_dim}"
+            )
+        x = self_attention(x.reshape(B, H * W, C), self.head_dim, self.dtype)
+        return x.reshape(B, H, W, C)
+
+
+def self_attention(
+    x: jax.Array, head_dim: int, dtype: DTypeLike, bias: jax.Array | None = None
+) -> jax.Array:
+    """Multi-head self-attention of x: [..., N, C]; makes `qkv` and `proj` in a compact method.
+
+    Args:
+      x: Tokens; each of the N sees all of them.
+      head_dim: Channels of a head.
+      dtype: Of the products; the softmax is at least float32.
+      bias: [..., heads, N, N], added to the scores of queries (last but one axis) and keys.
+    """
+    *outer, N, C = x.shape
+    wide = param_dtype(dtype)
+    x = dense(3 * C, dtype, "qkv")(x).reshape(*outer, N, 3, -1, head_dim)
+    query, key, value = jnp.moveaxis(x, -3, 0)
+    scores = jnp.einsum("...qhd,...khd->...hqk", query * head_dim**-0.5, key).astype(wide)
+    if bias is not None:
+        scores = scores + bias.astype(wide)
+    weights = nn.softmax(scores).astype(dtype)
+    x = jnp.einsum("...hqk,...khd->...qhd", weights, value).reshape(*outer, N, C)
+    return dense(C, dtype, "proj")(x)
+
+
+class Pool(nn.Module):
+    """Mean over k×k positions minus the input (PoolFormer); the mean is of those in the image.
+
+    Attributes:
+      kernel_size: k, odd.
+      dilation: Steps between the positions.
+      impl: Ignored.
+      dtype: Of the result; the sum is at least float32.
+    """
+
+    kernel_size: int = 3
+    dilation: int = 1
+    impl: str = "auto"
+    dtype: DTypeLike = jnp.float32
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Mixes x: [B, H, W, C] over H and W."""
+        x = x.astype(param_dtype(self.dtype))
+        counts = self._sum(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
+        return (self._sum(x) / counts - x).astype(self.dtype)
+
+    def _sum(self, x: jax.Array) -> jax.Array:
+        k, d = self.kernel_size, self.dilation
+        pad = (d * (k - 1) // 2,) * 2
+        return lax.reduce_window(
+            x,
+            np.zeros((), x.dtype),  # a traced one would have no gradient
+            lax.add,
+            window_dimensions=(1, k, k, 1),
+            window_strides=(1, 1, 1, 1),
+            padding=((0, 0), pad, pad, (0, 0)),
+            window_dilation=(1, d, d, 1),
+        )
+
+
+class Identity(nn.Module):
+    """Mixes nothing: what is left is the MLP. All attributes are ignored."""
+
+    dilation: int = 1
+    impl: str = "auto"
+    dtype: DTypeLike = jnp.float32
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns x."""
+        return x
+
+
+class DepthwiseParams(nn.Module):
+    """Owns kernel [kh, kw, 1, channels] and bias [channels] of one depthwise convolution.
+
+    The arithmetic lives in `ops`; this only gives the parameters their place in the tree.
+    """
+
+    kernel_size: tuple[int, int]
+    channels: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self) -> dict[str, jax.Array]:
+        """Returns both, cast to `dtype`."""
+        kernel, bias = depthwise_params(self, self.kernel_size, self.channels, self.dtype)
+        return {"kernel": kernel, "bias": bias}
+
+
+def depthwise_params(
+    module: nn.Module, kernel_size: tuple[int, int], channels: int, dtype: DTypeLike
+) -> tuple[jax.Array, jax.Array]:
+    """Makes kernel [kh, kw, 1, channels] and bias [channels] of a compact module, in `dtype`."""
+    wide = param_dtype(dtype)
+    kernel = module.param("kernel", nn.initializers.normal(0.02), (*kernel_size, 1, channels), wide)
+    bias = module.param("bias", nn.initializers.zeros, (channels,), wide)
+    return kernel.astype(dtype), bias.astype(dtype)
+
+
+TOKEN_MIXERS: dict[str, MixerFactory] = {
+    "attention": Attention,
+    "depthwise": DepthwiseConv,
+    "identity": Identity,
+    "inception": InceptionDWConv,
+    "partial_depthwise": PartialDepthwiseConv,
+    "pool": Pool,
+}
+
+
+def token_mixer_factory(
+    mixer: str | MixerFactory, kernel_size: int | None = None, ratio: float | None = None
+) -> MixerFactory:
+    """Returns the factory behind a name; a factory (a class, a partial) passes through.
+
+    Args:
+      mixer: A name in `TOKEN_MIXERS`, or a factory.
+      kernel_size: In place of the mixer's own.
+      ratio: Likewise, the share of channels that it (or each of its branches) convolves.
+
+    Raises:
+      UserError: The name is unknown, or the mixer has no such setting.
+    """
+    if isinstance(mixer, str):
+        if mixer not in TOKEN_MIXERS:
+            raise UserError(
+                f"token_mixer={mixer!r} is unknown, expected one of "
+                f"{', '.join(sorted(TOKEN_MIXERS))}{suggestion(mixer, TOKEN_MIXERS)}"
+            )
+        mixer = TOKEN_MIXERS[mixer]
+    changes = {"kernel_size": kernel_size, "ratio": ratio}
+    changes = {setting: value for setting, value in changes.items() if value is not None}
+    kind = mixer.func if isinstance(mixer, functools.partial) else mixer
+    for setting, value in changes.items():
+        if not hasattr(kind, setting):
+            raise UserError(
+                f"the token mixer {getattr(kind, '__name__', kind)} has no {setting} to set to "
+                f"{value}; leave it out or choose another mixer"
+            )
+    return functools.partial(mixer, **changes) if changes else mixer

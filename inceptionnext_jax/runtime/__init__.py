@@ -1,0 +1,1 @@
+"""Processes, signals, memory and caches of the machine that runs a job."""

@@ -1,0 +1,109 @@
+"""What is kept, what is refused, what is cleaned up."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from inceptionnext_jax.checkpoints.folders import newest_good
+from inceptionnext_jax.checkpoints.manager import Checkpoints
+from inceptionnext_jax.checkpoints.reading import read_meta
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.train.state import create_state
+
+TX = optax.scale_by_adam()
+
+
+def state(width: int = 3, dtype=jnp.float32, ema: bool = False, name: str = "kernel"):
+    params = {"fc": {name: jnp.arange(2.0 * width, dtype=dtype).reshape(2, width)}}
+    return create_state({"params": params}, TX, ema)
+
+
+def abstract(tree):
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree
+    )
+
+
+def open_checkpoints(folder, metric="eval/top1", keep_latest=2, keep_best=1):
+    return Checkpoints(folder, keep_latest=keep_latest, keep_best=keep_best, best_metric=metric)
+
+
+def steps(folder):
+    return sorted(int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit())
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "kept"),
+    [
+        ("eval/top1", [0.5, 0.9, 0.3, 0.2, 0.1], [2, 4, 5]),
+        ("eval/loss", [0.5, 0.9, 0.3, 0.8, 0.7], [3, 4, 5]),
+        ("eval/top1", [0.1, 0.2, 0.3, 0.4, 0.5], [4, 5]),
+    ],
+)
+def test_best_checkpoint_does_not_evict_newest(tmp_path, metric, values, kept):
+    checkpoints = open_checkpoints(tmp_path, metric)
+    for step, value in enumerate(values, start=1):
+        checkpoints.save(state(), step, {}, {metric: value})
+    checkpoints.close()
+    assert steps(tmp_path) == kept
+    assert newest_good(tmp_path).name == "5"
+
+
+def test_the_best_step_is_still_known_after_a_restart(tmp_path):
+    for step, value in enumerate([0.5, 0.9, 0.3, 0.2, 0.1], start=1):
+        checkpoints = open_checkpoints(tmp_path)
+        checkpoints.save(state(), step, {}, {"eval/top1": value, "eval/loss": 1.0})
+        checkpoints.wait()
+        checkpoints.close()
+    assert steps(tmp_path) == [2, 4, 5]
+
+
+def test_steps_without_a_score_do_not_pile_up(tmp_path):
+    checkpoints = open_checkpoints(tmp_path)
+    for step in range(1, 8):
+        checkpoints.save(state(), step, {}, {"eval/top1": 0.9} if step == 2 else {})
+    checkpoints.close()
+    assert steps(tmp_path) == [2, 6, 7]
+
+
+def test_state_and_meta_come_back_as_they_were(tmp_path):
+    checkpoints = open_checkpoints(tmp_path)
+    before = state(ema=True)
+    checkpoints.save(before, 7, {"config": {"seed": 1}})
+    checkpoints.wait()
+    after = checkpoints.restore(7, abstract(before))
+    jax.tree.map(np.testing.assert_array_equal, before, after)
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    assert checkpoints.meta(7) == read_meta(newest_good(tmp_path)) == {"config": {"seed": 1}}
+    checkpoints.close()
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (state(width=4), r"params/fc/kernel is float32\[2, 3\], expected float32\[2, 4\]"),
+        (state(dtype=jnp.bfloat16), r"params/fc/kernel is float32\[2, 3\], expected bfloat16"),
+        (state(name="weight"), "lacks .*params/fc/weight.*also holds .*params/fc/kernel"),
+        (state(ema=True), "lacks ema/params/fc/kernel"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_checkpoint_and_path(tmp_path, other, words):
+    checkpoints = open_checkpoints(tmp_path)
+    checkpoints.save(state(), 3, {})
+    checkpoints.wait()
+    with pytest.raises(UserError, match=words) as error:
+        checkpoints.restore(3, abstract(other))
+    assert str(tmp_path / "checkpoints" / "3") in str(error.value)
+    checkpoints.close()
+
+
+def test_leftovers_of_a_killed_save_are_removed(tmp_path):
+    leftover = tmp_path / "checkpoints" / "4.orbax-checkpoint-tmp"
+    (leftover / "state").mkdir(parents=True)
+    checkpoints = open_checkpoints(tmp_path)
+    assert checkpoints.latest_step() is None
+    assert not leftover.exists()
+    checkpoints.close()
