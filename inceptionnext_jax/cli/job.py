@@ -12,7 +12,7 @@ from inceptionnext_jax import data, models
 from inceptionnext_jax.convert.load import Say, load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.runtime.compilation_cache import cache_compilations
-from inceptionnext_jax.runtime.memory import share_one_heap
+from inceptionnext_jax.runtime.memory import use_one_malloc_arena
 from inceptionnext_jax.runtime.multihost import exit_together, on_all_processes
 from inceptionnext_jax.tasks import build_task, check_labels
 from inceptionnext_jax.train import mesh as meshes
@@ -24,8 +24,9 @@ from inceptionnext_jax.train.loop import Run, evaluate_weights, train
 from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.start import init_key
 from inceptionnext_jax.train.weights import place
-from inceptionnext_jax.workdir import folder as workdirs
 from inceptionnext_jax.workdir import storage
+from inceptionnext_jax.workdir.description import config_as_json, describe
+from inceptionnext_jax.workdir.folder import Workdir, open_workdir
 
 
 def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:
@@ -33,7 +34,7 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
 
     Raises UserError with all that is wrong with config, data and flags, a line each.
     """
-    share_one_heap()
+    use_one_malloc_arena()
     configure_jax(config)
     if mode == "plan":
         return _plan(config)
@@ -58,7 +59,7 @@ def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | N
     on_all_processes(lambda: validate.refuse(problems))
     plan = plans.make_plan(config, data_sizes(dataset), jax.device_count())
     where = storage.storage_path(str(workdir))
-    with workdirs.opened(where) as opened:
+    with open_workdir(where) as opened:
         run = _make_run(config, plan, dataset, opened)
         return train(run) if mode == "train" else _evaluate(run, checkpoint)
 
@@ -121,7 +122,7 @@ def _plan(config: ConfigDict) -> int:
     Data that are not here are no mistake: a plan is often made on another machine.
     """
     reporter = Reporter()
-    reporter.say(json.dumps(workdirs.as_json(config), indent=1))
+    reporter.say(json.dumps(config_as_json(config), indent=1))
     problems = validate.check(config, jax.device_count())
     missing = None
     try:
@@ -151,9 +152,7 @@ def _show(config: ConfigDict, plan: plans.Plan, reporter: Reporter) -> dict[str,
     return {what: resolved for what, _, resolved in rows}
 
 
-def _make_run(
-    config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workdir: workdirs.Workdir
-) -> Run:
+def _make_run(config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workdir: Workdir) -> Run:
     reporter = Reporter(enabled=jax.process_index() == 0)
     resolved = _show(config, plan, reporter)
     mesh = meshes.make_mesh(plan.mesh_data, plan.mesh_fsdp)
@@ -185,7 +184,7 @@ def _make_run(
         open_training=open_from,
         evaluator=Evaluator(task, mesh, plan.eval_batch, open_evaluation, config.data.cache),
         description={
-            **workdirs.describe(config, resolved),
+            **describe(config, resolved),
             "class_names": list(dataset.class_names),
             "preprocessing": _preprocessing(config, plan),
         },
@@ -207,7 +206,7 @@ def _preprocessing(config: ConfigDict, plan: plans.Plan) -> dict[str, Any]:
 
 def _evaluate(run: Run, checkpoint: str | None) -> int:
     """Evaluates the newest checkpoint of the workdir, or the weights at `checkpoint`."""
-    source = checkpoint or str(run.workdir.place)
+    source = checkpoint or str(run.workdir.path)
     model, say = run.config.model, run.reporter.say
     variables, averages, meta = load_weights(source, model.name, model.stage_depths, say)
     _check_classes(run.description["class_names"], meta.get("class_names", ()), source, say)

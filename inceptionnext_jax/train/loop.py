@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from inceptionnext_jax.checkpoints.manager import Checkpoints
-from inceptionnext_jax.runtime.memory import give_back
+from inceptionnext_jax.runtime.memory import release_freed_memory
 from inceptionnext_jax.runtime.multihost import exit_together
-from inceptionnext_jax.runtime.preemption import EXIT_CODE, StopRequest
+from inceptionnext_jax.runtime.preemption import EXIT_CODE, PreemptionGuard
 from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train.evaluate import Evaluator, HostBatch, StoppedError
 from inceptionnext_jax.train.nans import naming_the_operation
@@ -30,7 +30,8 @@ from inceptionnext_jax.train.start import Start
 from inceptionnext_jax.train.state import TrainState
 from inceptionnext_jax.train.step import make_train_step
 from inceptionnext_jax.train.task import Task
-from inceptionnext_jax.workdir import folder as workdirs
+from inceptionnext_jax.workdir.description import changed_keys, check_resumable, write_config
+from inceptionnext_jax.workdir.folder import DONE, Workdir, mark_done
 from inceptionnext_jax.workdir.writers import open_writers
 
 PUBLISHED_EVERY_SECONDS = 60  # logs in a bucket, besides at every evaluation and checkpoint
@@ -46,7 +47,7 @@ class Run:
     plan: Plan
     task: Task
     mesh: Mesh
-    workdir: workdirs.Workdir
+    workdir: Workdir
     open_training: OpenTraining  # first step (0-based) -> this process's batches, one a step
     evaluator: Evaluator
     description: dict[str, Any]  # goes into config.json and every checkpoint
@@ -77,13 +78,13 @@ def train(run: Run) -> int:
     Returns 0 when training has finished, 75 when it was asked to stop and has saved.
     """
     with ExitStack() as stack:
-        stop = StopRequest()
-        stack.callback(stop.restore)
+        stop = stack.enter_context(PreemptionGuard())
         checkpoints = Checkpoints(
-            run.workdir.place,
+            run.workdir.path,
             keep_latest=run.config.checkpoint.keep_latest,
             keep_best=run.config.checkpoint.keep_best,
             best_metric=run.config.checkpoint.best_metric,
+            higher_is_better=not run.config.checkpoint.best_metric.endswith("/loss"),
             asynchronous=run.config.checkpoint.asynchronous,
         )
         stack.callback(checkpoints.close)
@@ -106,8 +107,8 @@ def _resumed_meta(run: Run, checkpoints: Checkpoints, latest: int | None) -> dic
     if latest is None:
         return {}
     meta = checkpoints.meta(latest)
-    changes = workdirs.changed_keys(meta["config"], run.description["config"])
-    workdirs.check_resumable(changes, run.workdir.place)
+    changes = changed_keys(meta["config"], run.description["config"])
+    check_resumable(changes, run.workdir.path)
     for key, (before, now) in changes.items():
         run.reporter.say(f"changed since step {latest}: {key} {before!r} → {now!r}")
     return meta
@@ -115,8 +116,8 @@ def _resumed_meta(run: Run, checkpoints: Checkpoints, latest: int | None) -> dic
 
 def _finish(run: Run, step: int) -> None:
     if jax.process_index() == 0:
-        workdirs.mark_done(run.workdir.logs, step)
-    run.reporter.say(f"done: step {step} of {run.plan.total_steps} in {run.workdir.place}")
+        mark_done(run.workdir.logs, step)
+    run.reporter.say(f"done: step {step} of {run.plan.total_steps} in {run.workdir.path}")
 
 
 class _Training:
@@ -129,15 +130,15 @@ class _Training:
         latest: int | None,
         meta: dict[str, Any],
         best: Best,
-        stop: StopRequest,
+        stop: PreemptionGuard,
         stack: ExitStack,
     ):
         self.run_, self.checkpoints, self.stop = run, checkpoints, stop
         config, plan = run.config, run.plan
         main = jax.process_index() == 0
         if main:
-            (run.workdir.logs / workdirs.DONE).unlink(missing_ok=True)
-            workdirs.write_config(run.workdir.logs, run.description)
+            (run.workdir.logs / DONE).unlink(missing_ok=True)
+            write_config(run.workdir.logs, run.description)
         self.start = latest or 0
         self.best = best
         self.evaluation_pending = meta.get("evaluation_pending", False)
@@ -200,8 +201,8 @@ class _Training:
             batch = next(self.feed)
             step = self._compiled(batch)
         reporter.start("training", plan.total_steps, self.start)
-        self.stop.begin()
-        if self.stop.reached() or not self._caught_up():
+        self.stop.begin_work()
+        if self.stop.should_stop() or not self._caught_up():
             reporter.say(f"stopped by {self.stop} at step {self.start}, which is saved")
             return EXIT_CODE
         self.recorder.clock.resume()
@@ -256,7 +257,7 @@ class _Training:
     def _pause_after(self, done: int) -> bool:
         """Evaluates and saves where it is due. Returns whether the run was asked to stop."""
         config, last = self.run_.config, done == self.run_.plan.total_steps
-        stopping = self.stop.reached() and not last
+        stopping = self.stop.should_stop() and not last
         due = _due(done, config.eval.every_steps) or last
         saves = _due(done, config.checkpoint.every_steps) or last or stopping
         if not (due or saves):
@@ -283,7 +284,7 @@ class _Training:
         if stopping:
             self.checkpoints.wait()
             self.run_.reporter.say(f"stopped by {self.stop} after saving step {done}")
-        give_back()
+        release_freed_memory()
         self.recorder.clock.resume()
         return stopping
 
@@ -294,7 +295,7 @@ class _Training:
                 self.run_,
                 self.state.weights(),
                 self.state.weights(ema=True),
-                stopping=self.stop.reached,
+                stopping=self.stop.should_stop,
             )
         except StoppedError:
             return None

@@ -12,9 +12,9 @@ from inceptionnext_jax.train.plan import Plan
 
 @contextmanager
 def explaining_memory(config: ConfigDict, plan: Plan, estimate: str) -> Iterator[None]:
-    """Raises RunError for JAX's RESOURCE_EXHAUSTED: what was asked for and what would need less.
+    """Raises RunError for JAX's RESOURCE_EXHAUSTED, with the batch and the settings that need less.
 
-    estimate: what the plan said of memory.
+    estimate: the plan's words on memory.
     """
     try:
         yield

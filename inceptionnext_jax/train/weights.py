@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from inceptionnext_jax import trees
-from inceptionnext_jax.checkpoints import manager as checkpoint
+from inceptionnext_jax.checkpoints.reading import check_fits
 from inceptionnext_jax.convert.load import Variables
 from inceptionnext_jax.models.stacking import stack_blocks
 
@@ -37,5 +37,5 @@ def place(variables: Variables, abstract: Variables, where: str) -> Variables:
     given = {
         path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in trees.paths_and_leaves(fitted)
     }
-    checkpoint.check_fits(given, abstract, where)
+    check_fits(given, abstract, where)
     return on_mesh(fitted, abstract)
