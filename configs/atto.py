@@ -7,10 +7,11 @@ The authors ran four devices of 320 images: that is the BatchNorm and mixing gro
 """
 
 from configs import default
+from configs.tasks import classification
 
 
 def get_config(arg=""):
-    config = default.get_config()
+    config = classification.get_config()
     config.model.name = "inceptionnext_atto"
     config.model.drop_path_rate = 0.1
     config.model.bn_group_size = config.augment.mix_group_size = 320

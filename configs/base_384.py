@@ -7,10 +7,11 @@ The authors ran micro-batches of 32 images: that is the BatchNorm and mixing gro
 """
 
 from configs import default
+from configs.tasks import classification
 
 
 def get_config(arg=""):
-    config = default.get_config()
+    config = classification.get_config()
     config.model.name = "inceptionnext_base_384"
     config.model.drop_path_rate = 0.7
     config.model.dropout_rate = 0.5

@@ -6,10 +6,11 @@ The settings are those of the variant `:digits` that every config has, here for 
 """
 
 from configs import default
+from configs.tasks import classification
 
 
 def get_config(arg=""):
-    config = default.get_config()
+    config = classification.get_config()
     config.model.name = "inceptionnext_atto"
     default.digits(config)
     return default.finish(config, arg)

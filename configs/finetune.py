@@ -22,10 +22,11 @@ Variant: `:multilabel` for DIR/{train,val}.csv with several labels an image (doc
 """
 
 from configs import default
+from configs.tasks import classification
 
 
 def get_config(arg=""):
-    config = default.get_config()
+    config = classification.get_config()
     config.data.name = "folder"
     config.batch_size = 64
     config.total_epochs = 20.0

@@ -2,12 +2,12 @@
 
 from ml_collections import ConfigDict
 
-from configs import default
+from configs.tasks import classification
 
 
 def scratch(name: str, drop_path_rate: float) -> ConfigDict:
     """300 epochs of ImageNet-1K at 224×224."""
-    config = default.get_config()
+    config = classification.get_config()
     config.model.name = name
     config.model.drop_path_rate = drop_path_rate
     config.ema_decay = 0.9999

@@ -6,7 +6,7 @@ probability 0.25, statistics and mixing per device of 128 images.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from configs.tasks import classification
 
 
 def scratch(
@@ -19,7 +19,7 @@ def scratch(
     ema_decay: float = 0.99996,
 ) -> ConfigDict:
     """300 epochs of ImageNet-1K at 224×224; the slope rises over the first 100."""
-    config = default.get_config()
+    config = classification.get_config()
     config.model.name = f"vanillanet_{name}"
     config.model.drop_path_rate = 0.0
     config.model.dropout_rate = 0.05

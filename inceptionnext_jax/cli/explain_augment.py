@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from inceptionnext_jax.cli.pictures import checked_target, positive, save_picture
+from inceptionnext_jax.groups import group_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,6 +129,7 @@ def augmented_rows(config: "ConfigDict", step: int, rows: int, columns: int) -> 
     from inceptionnext_jax.augment.recipe import AugmentSettings
     from inceptionnext_jax.cli import job
     from inceptionnext_jax.tasks import build_task
+    from inceptionnext_jax.tasks.check import check
     from inceptionnext_jax.train import plan as plans
     from inceptionnext_jax.train import validate
 
@@ -135,7 +137,7 @@ def augmented_rows(config: "ConfigDict", step: int, rows: int, columns: int) -> 
     # What a step sees does not depend on these, so a pod's config can be looked at on a laptop.
     config.mesh.data, config.mesh.fsdp, config.data.workers = -1, 1, 0
     job.configure_jax(config)
-    validate.refuse(validate.check(config, devices=1))
+    validate.refuse(check(config, devices=1))
     dataset = job.open_dataset(config)
     plan = plans.make_plan(config, job.data_sizes(dataset), devices=1)
     task = build_task(config, plan, dataset.class_names, dataset.multi_label)
@@ -217,7 +219,7 @@ def _recipe(config: "ConfigDict") -> list[str]:
     kinds = [f"mixup {a.mixup:g}" if a.mixup else "", f"CutMix {a.cutmix:g}" if a.cutmix else ""]
     mix = " or ".join(filter(None, kinds)) if a.mix_prob else ""
     if mix:
-        mix += f" in groups of {min(a.mix_group_size or config.batch_size, config.batch_size)}"
+        mix += f" in groups of {group_size(a.mix_group_size, config.batch_size)}"
     erase = f"erase {a.random_erasing:g}" if a.random_erasing else ""
     stages = [
         f"crop {a.scale[0]:g}–{a.scale[1]:g} to {config.data.image_size} px ({filters})",

@@ -15,6 +15,7 @@ from inceptionnext_jax.runtime.compilation_cache import cache_compilations
 from inceptionnext_jax.runtime.memory import share_one_heap
 from inceptionnext_jax.runtime.multihost import exit_together, on_all_processes
 from inceptionnext_jax.tasks import build_task, check_labels
+from inceptionnext_jax.tasks.check import check
 from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train import plan as plans
 from inceptionnext_jax.train import validate
@@ -42,7 +43,7 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
 
 
 def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:
-    problems = validate.check(config, jax.device_count())
+    problems = check(config, jax.device_count())
     if workdir is None:
         problems.append("--workdir is required: the folder for checkpoints and logs")
     else:
@@ -122,7 +123,7 @@ def _plan(config: ConfigDict) -> int:
     """
     reporter = Reporter()
     reporter.say(json.dumps(workdirs.as_json(config), indent=1))
-    problems = validate.check(config, jax.device_count())
+    problems = check(config, jax.device_count())
     missing = None
     try:
         dataset = open_dataset(config)

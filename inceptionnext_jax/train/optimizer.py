@@ -16,8 +16,11 @@ import optax
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import trees
+from inceptionnext_jax.checks import Section, is_number
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.registry import list_models
 from inceptionnext_jax.train.lamb import clip_to_unit_norm, scale_by_trust_ratio
-from inceptionnext_jax.train.layer_decay import layer_factors
+from inceptionnext_jax.train.layer_decay import layer_factors, layer_rule
 
 # Which parameters decay: matrices and convolution kernels; never biases, norms, layer scale
 # (timm's parameter groups: no decay for ndim <= 1 or names ending in `.bias`), nor what attention
@@ -27,6 +30,52 @@ DECAY_RULES = (
     (r"(.*/)?(bias|scale|gamma)", False),
     (r"(.*/)?(cls_token|pos_embed|relative_position_bias_table)", False),
 )
+
+
+def check_optim(config: ConfigDict) -> list[str]:
+    """Returns all that is wrong with the section: one sentence each."""
+    optim = config.optim
+    section = Section(optim, "optim")
+    section.choice("name", DIRECTIONS)
+    section.number("lr", above=0)
+    section.count("lr_batch_size")
+    section.number("weight_decay", at_least=0)
+    for key in ("b1", "b2", "momentum"):
+        section.fraction(key, one=False)
+    section.number("eps", above=0)
+    section.number("clip_norm", above=0, optional=True)
+    section.count("accumulate", least=1, below=2**31)
+    section.text("freeze")
+    if section.is_set("freeze"):
+        section.add("freeze", *_check_pattern("optim.freeze", optim.freeze))
+    section.sequence("lr_mult")
+    if section.is_set("lr_mult"):
+        for entry in optim.lr_mult:
+            section.add("lr_mult", *_check_multiplier(entry))
+    section.fraction("layer_decay", above=0, optional=True)
+    if section.is_set("layer_decay") and config.model.name in list_models():
+        try:
+            layer_rule(config.model.name)
+        except UserError as error:
+            section.add("layer_decay", str(error))
+    return section.problems
+
+
+def _check_multiplier(entry: object) -> list[str]:
+    if not (isinstance(entry, tuple | list) and len(entry) == 2):
+        return [f"optim.lr_mult={entry!r} must be a pair (regex, factor)"]
+    pattern, factor = entry
+    if not is_number(factor) or factor < 0:
+        return [f"optim.lr_mult={entry!r}: the factor must be a number >= 0"]
+    return _check_pattern(f"optim.lr_mult[{pattern!r}]", pattern)
+
+
+def _check_pattern(key: str, pattern: object) -> list[str]:
+    try:
+        re.compile(str(pattern))
+    except (re.error, OverflowError, RecursionError) as error:
+        return [f"{key}={pattern!r} is not a regular expression ({error})"]
+    return []
 
 
 class Optimizer(NamedTuple):

@@ -8,7 +8,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ml_collections import ConfigDict
+
+from inceptionnext_jax.checks import Section, is_number
+from inceptionnext_jax.models.registry import list_models
+
 Schedule = Callable[[int], float]
+CURVES = ("cosine", "constant", "poly", "step")
+UNITS = ("epoch", "step")  # in which the rate is constant
+SLOPE_CURVES = ("linear", "cosine")
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,61 @@ def make_schedule(settings: ScheduleSettings) -> Schedule:
     if settings.per == "epoch":
         return lambda step: _per_epoch(settings, step // settings.steps_per_epoch)
     return lambda step: _per_step(settings, step)
+
+
+def check_schedule(config: ConfigDict) -> list[str]:
+    """Returns all that is wrong with the section and the run's durations: one sentence each."""
+    run, section = Section(config), Section(config.schedule, "schedule")
+    run.number("total_epochs", at_least=0)
+    run.count("total_steps", below=2**31 - 1)
+    section.choice("name", CURVES)
+    section.choice("per", UNITS)
+    section.choice("slope_name", SLOPE_CURVES)
+    durations, rates = ("warmup_epochs", "cooldown_epochs", "slope_epochs"), ("warmup_lr", "min_lr")
+    for key in (*durations, *rates):
+        section.number(key, at_least=0)
+    section.number("power", above=0)
+    section.fraction("decay_rate", above=0)
+    section.sequence("decay_epochs")
+    if run.is_set("total_epochs", "total_steps") and config.total_steps == 0:
+        _check_epochs(config, run, section)
+    if section.is_set("name", "decay_epochs"):
+        _check_decay(config.schedule, section)
+    if section.is_set("slope_epochs"):
+        _check_slope(config, section)
+    return run.problems + section.problems
+
+
+def _check_epochs(config: ConfigDict, run: Section, section: Section) -> None:
+    if config.total_epochs <= 0:
+        run.fail("total_epochs", "must be > 0 (or set total_steps)")
+    elif section.is_set("warmup_epochs") and config.schedule.warmup_epochs >= config.total_epochs:
+        expected = f"must be less than total_epochs={config.total_epochs}"
+        section.fail("warmup_epochs", expected)
+
+
+def _check_decay(s: ConfigDict, section: Section) -> None:
+    epochs = s.decay_epochs
+    numbers = all(is_number(epoch) and epoch > 0 for epoch in epochs)
+    if not numbers or list(epochs) != sorted(set(epochs)):
+        section.fail("decay_epochs", "must be numbers > 0, each above the one before")
+    elif s.name == "step" and not epochs:
+        needs = "needs schedule.decay_epochs, which is empty; e.g. (27, 33)"
+        section.fail("name", needs)
+
+
+def _check_slope(config: ConfigDict, section: Section) -> None:
+    name = config.model.name
+    if config.schedule.slope_epochs > 0 and name in list_models() and not _has_slope(name):
+        section.fail(
+            "slope_epochs",
+            "is for the activations of vanillanet_*, and "
+            f"model.name={name!r} has none with a slope; set it to 0",
+        )
+
+
+def _has_slope(model_name: str) -> bool:
+    return model_name.startswith("vanillanet")
 
 
 def activation_slope(epoch: int, slope_epochs: float, name: str) -> float:

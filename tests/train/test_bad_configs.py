@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from configs import default, digits
+from inceptionnext_jax.checks import flattened
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.tasks.check import check
 from inceptionnext_jax.train import plan as plans
 from inceptionnext_jax.train.schedule import make_schedule
-from inceptionnext_jax.train.validate import check, flattened
 
 DIGITS = plans.Sizes(1438, 359, 10)
 KEYS = sorted(flattened(default.get_config()))

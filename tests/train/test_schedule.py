@@ -6,7 +6,7 @@ import re
 import pytest
 
 from configs import default
-from inceptionnext_jax.train import validate
+from inceptionnext_jax.tasks.check import check
 from inceptionnext_jax.train.plan import Sizes, make_plan, rows
 from inceptionnext_jax.train.schedule import ScheduleSettings, activation_slope, make_schedule
 
@@ -167,7 +167,7 @@ def test_a_slope_that_does_not_reach_one_is_noted():
 def test_bad_values_are_refused_by_name(changes, message):
     config = default.get_config()
     config.update_from_flattened_dict(changes)
-    (problem,) = validate.check_values(config)
+    (problem,) = check(config, devices=1)
     assert re.search(message, problem), problem
 
 

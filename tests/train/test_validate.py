@@ -5,8 +5,8 @@ import pytest
 from configs import default
 from inceptionnext_jax.cli.flags import config_from
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.tasks.check import check
 from inceptionnext_jax.train import plan as plans
-from inceptionnext_jax.train.validate import check
 
 IMAGENET = plans.Sizes(1_281_167, 50_000, 1000)
 
