@@ -72,7 +72,7 @@ def _unknown_key(values: flags.FlagValues, argv: list[str]) -> str | None:
         for part in key.split("."):
             if not isinstance(node, ConfigDict) or part not in node:
                 choices = list(node) if isinstance(node, ConfigDict) else []
-                hint = suggestion(part, choices) + _owners(key)
+                hint = _owners(key) + suggestion(part, choices)
                 return f"--config.{key} is not a config key{hint}"
             node = node[part]
     return None

@@ -38,8 +38,11 @@ def check_model(model: ConfigDict, image_size: int | None) -> list[str]:
         section.fail("stage_depths", "must be positive whole numbers")
     if section.problems or image_size is None:
         return section.problems
-    options = tuple((key, _hashable(model[key])) for key in model if key != "name")
-    return list(_refusals(model.name, options, image_size))
+    options = tuple((key, model[key]) for key in model if key != "name")
+    try:
+        return list(_refusals(model.name, options, image_size))
+    except TypeError:  # a value that cannot be hashed
+        return list(_refusals.__wrapped__(model.name, options, image_size))
 
 
 def _check_name(section: Section, name: object) -> None:
@@ -54,10 +57,6 @@ def _are_depths(depths: object) -> bool:
         and len(depths) > 0
         and all(is_count(depth, 1) and depth < 1000 for depth in depths)
     )
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 @functools.lru_cache(maxsize=8)  # tracing a large model takes a second
