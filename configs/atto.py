@@ -2,8 +2,8 @@
 
     python main.py --config=configs/atto.py --workdir=/ckpt
 
-The authors ran four devices of 320 images: that is the BatchNorm and mixing group.
-`:script` is their script where it differs from the paper.
+The authors ran 320 images on each of four devices: that is the BatchNorm and mixing group.
+`:script` follows their script where it differs from the paper.
 """
 
 from configs import default

@@ -3,7 +3,7 @@
     python main.py --config=configs/base_384.py --workdir=/ckpt --config.init_from=/ckpt_of_base
 
 The authors ran micro-batches of 32 images: that is the BatchNorm and mixing group.
-`:script` is their script where it differs from the paper.
+`:script` follows their script where it differs from the paper.
 """
 
 from configs import default

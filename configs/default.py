@@ -18,7 +18,7 @@ Variant = Callable[[ConfigDict], None]
 
 
 def optional(kind: type) -> Any:
-    """A key that may stay unset (None) and otherwise holds a value of `kind`."""
+    """Declares a key of a `kind` that is unset (None) by default."""
     return config_dict.placeholder(kind)
 
 
@@ -145,7 +145,7 @@ def _housekeeping(config: ConfigDict) -> None:
 
 
 class UnknownVariantError(ValueError):
-    """A variant that a config file does not have; `known` are those that it has."""
+    """A config file lacks the variant; `known` are those that it has."""
 
     known: Sequence[str] = ()
 
@@ -153,7 +153,7 @@ class UnknownVariantError(ValueError):
 def finish(
     config: ConfigDict, arg: str, variants: Mapping[str, Variant] | None = None
 ) -> ConfigDict:
-    """Applies the variants named after the colon (`configs/tiny.py:debug`), separated by commas."""
+    """Applies the variants after the colon (`configs/tiny.py:debug`), separated by commas."""
     shrinking = {"digits": digits, "debug": debug}
     known = {**(variants or {}), **shrinking}
     names = list(filter(None, arg.split(",")))
@@ -164,7 +164,7 @@ def finish(
             )
             error.known = sorted(known)
             raise error
-    # These two shrink whatever the other variants made, so they come last.
+    # These two shrink what the other variants made, so they come last.
     for name in [name for name in names if name not in shrinking]:
         known[name](config)
     for name in [name for name in shrinking if name in names]:
@@ -202,7 +202,7 @@ def digits(config: ConfigDict) -> None:
 
 
 def debug(config: ConfigDict) -> None:
-    """Two steps on synthetic images, everything small: shows that a config runs."""
+    """Runs two steps on synthetic images, everything small, to show that a config works."""
     config.total_steps = 2
     config.batch_size = 8
     config.model.stage_depths = tuple(1 for _ in model_info(config.model.name).stage_depths)

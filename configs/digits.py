@@ -2,7 +2,7 @@
 
     python main.py --config=configs/digits.py --workdir=out/digits
 
-The settings are those of the variant `:digits` that every config has, here for InceptionNeXt-A.
+The settings are those of every config's variant `:digits`, here for InceptionNeXt-A.
 """
 
 from configs import default

@@ -24,14 +24,14 @@ def get_config() -> ConfigDict:
 def _data() -> ConfigDict:
     data = ConfigDict()
     data.name = "imagenet2012"  # a TFDS name | folder | digits | synthetic
-    data.dir = optional(str)  # where TFDS data or the image folder lies
+    data.dir = optional(str)  # of the TFDS data or the image folder
     data.image_size = 224  # pixels, square
     data.train_split = "train"
     data.eval_split = "validation"
     data.workers = optional(int)  # loader processes; 0: this process; None: by the host's cores
-    data.interpolation = "bicubic"  # of evaluation: bicubic | bilinear
+    data.interpolation = "bicubic"  # in evaluation: bicubic | bilinear
     data.crop_pct = optional(float)  # centre crop / resized short side; None: the model's own
-    data.max_bad = 0.001  # share of undecodable images that is skipped over; above, the run ends
+    data.max_bad = 0.001  # largest share of undecodable images to skip; above it, the run ends
     data.cache = False  # keep decoded evaluation images in memory (147 KiB each at 224)
     return data
 
@@ -41,13 +41,13 @@ def _augment() -> ConfigDict:
     augment.scale = (0.08, 1.0)  # of the random-resized crop: share of the area
     augment.ratio = (3 / 4, 4 / 3)  # of the random-resized crop: width / height
     augment.hflip = 0.5  # probability
-    augment.interpolation = "random"  # of training: random (either) | bilinear | bicubic
+    augment.interpolation = "random"  # in training: random (either) | bilinear | bicubic
     augment.rand_augment = "rand-m9-mstd0.5-inc1"  # timm's strings; "": off
     augment.mixup = 0.8  # alpha of Beta(alpha, alpha); 0: off
     augment.cutmix = 1.0  # alpha; 0: off
     augment.mix_prob = 1.0  # probability of mixing at all
     augment.mix_switch_prob = 0.5  # probability of CutMix where both are on
-    augment.mix_group_size = 128  # images that share one draw and mix; 0: the whole batch
+    augment.mix_group_size = 128  # images that mix with each other by one draw; 0: the whole batch
     augment.random_erasing = 0.25  # probability
     augment.erasing_count = 1  # rectangles at most
     augment.color_jitter = 0.4  # used only where rand_augment is off, as in timm; 0: off

@@ -1,6 +1,6 @@
-"""VanillaNet's recipe (supplement, Table 2): what its rows share.
+"""VanillaNet's recipe (supplement, Table 2), shared by its rows.
 
-What the table leaves open is the authors' script's: minimum rate 1e-6, bicubic crops, erasing with
+The authors' script gives what the table leaves open: minimum rate 1e-6, bicubic crops, erasing with
 probability 0.25, statistics and mixing per device of 128 images.
 """
 

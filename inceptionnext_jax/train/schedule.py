@@ -1,7 +1,7 @@
 """Learning-rate schedules: plain functions of the number of completed updates, in float64.
 
-They run on the host and the rate enters the jitted step as an argument: so it is exact, the same
-on every device, and a changed schedule needs no new compilation.
+They run on the host, and the rate enters the jitted step as an argument: it is exact, the same on
+every device, and a changed schedule needs no new compilation.
 """
 
 import math
@@ -23,7 +23,7 @@ SLOPE_CURVES = ("linear", "cosine")
 class ScheduleSettings:
     """A schedule with everything resolved; rates per update, durations in epochs."""
 
-    name: str
+    name: str  # one of CURVES
     peak_lr: float
     warmup_lr: float
     min_lr: float
@@ -31,9 +31,9 @@ class ScheduleSettings:
     total_epochs: float  # without the cool-down, in which the rate stays at its minimum
     steps_per_epoch: int
     per: str  # "epoch": constant within an epoch | "step"
-    power: float = 1.0  # of poly
-    decay_epochs: tuple[float, ...] = ()  # of step
-    decay_rate: float = 0.1  # of step
+    power: float = 1.0  # poly only
+    decay_epochs: tuple[float, ...] = ()  # step only
+    decay_rate: float = 0.1  # step only
 
 
 def make_schedule(settings: ScheduleSettings) -> Schedule:
@@ -101,12 +101,12 @@ def _has_slope(model_name: str) -> bool:
 
 
 def activation_slope(epoch: int, slope_epochs: float, name: str) -> float:
-    """Returns VanillaNet's slope in an epoch: from 0 to 1, which it has from `slope_epochs` on.
+    """Returns VanillaNet's slope in an epoch, which rises from 0 to 1 at `slope_epochs`.
 
-    The authors' code; the paper's lambda is 1 minus it (section 3.1).
+    As in the authors' code; the paper's lambda is 1 minus it (section 3.1).
 
     Args:
-      epoch: Completed ones.
+      epoch: Completed epochs.
       slope_epochs: > 0.
       name: "linear", or "cosine" (half a period).
     """
@@ -115,7 +115,7 @@ def activation_slope(epoch: int, slope_epochs: float, name: str) -> float:
 
 
 def _per_epoch(s: ScheduleSettings, epoch: int) -> float:
-    """timm's epoch schedule: time runs from epoch 0, so warm-up cuts off the curve's beginning.
+    """timm's epoch schedule: the curve starts at epoch 0, so warm-up cuts off its beginning.
 
     Hence a cosine never reaches its peak rate (timm's `CosineLRScheduler`, no warm-up prefix).
     """
@@ -135,7 +135,7 @@ def _per_step(s: ScheduleSettings, step: int) -> float:
 
 
 def _cosine(s: ScheduleSettings, share: float) -> float:
-    """The rate after a share of the curve, or the constant; its last value beyond the end."""
+    """Returns the rate after a share of the curve, or the constant; beyond the end, the minimum."""
     if s.name == "constant":
         return s.peak_lr
     if share >= 1:

@@ -1,4 +1,4 @@
-"""Each task's keys: apart from the others', named where they belong, with small forms of their own."""
+"""Each task has its own keys and small variants; a key of another task is named as such."""
 
 import sys
 

@@ -33,7 +33,7 @@ VALUES = st.one_of(
 
 
 def changed(changes) -> ConfigDict | None:
-    """The small config with some values changed; None where its own types refuse one."""
+    """Returns the small config with some values changed; None if its types refuse one."""
     config = digits.get_config()
     config.model.stage_depths = (1, 1, 1, 1)
     try:
@@ -76,7 +76,7 @@ NUMERIC = [
     "optim.layer_decay", "model.num_classes", "model.kernel_size", "model.mixer_ratio",
     "model.layer_scale_init", "model.width", "model.act_num",
 ]  # fmt: skip
-# Any text is well-formed; whether it names something is found out when it is opened.
+# Any text is well-formed; whether it names something shows when it is used.
 FREE_TEXT = {
     "data.name", "data.dir", "data.train_split", "data.eval_split", "init_from", "optim.freeze",
     "compilation_cache",
@@ -84,7 +84,7 @@ FREE_TEXT = {
 
 
 def problems_with(key, value):
-    """Sets a key whatever its type is, and checks the config."""
+    """Sets a key, whatever its type, and checks the config."""
     config = digits.get_config()
     config.model.stage_depths = (1, 1, 1, 1)
     with config.ignore_type():
