@@ -1,12 +1,12 @@
-"""Every impossible config is refused, naming its key, and all that is wrong at once."""
+"""An impossible config is refused with all its mistakes at once, each naming its key."""
 
 import pytest
 
 from configs import default
 from inceptionnext_jax.cli.flags import config_from
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.tasks.check import check
 from inceptionnext_jax.train import plan as plans
-from inceptionnext_jax.train.validate import check
 
 IMAGENET = plans.Sizes(1_281_167, 50_000, 1000)
 
@@ -17,7 +17,7 @@ def config_with(**changes):
     return config
 
 
-def test_the_defaults_are_sound():
+def test_the_defaults_are_accepted():
     assert check(config_with(), devices=8) == []
 
 
@@ -90,7 +90,7 @@ def test_a_batch_that_cannot_be_divided_is_refused_with_sizes_that_can(changes, 
     assert any(words in problem for problem in problems), problems
 
 
-def test_a_small_batch_is_one_group_and_groups_off_are_not_checked():
+def test_a_small_batch_is_one_group_and_unused_groups_are_not_checked():
     assert check(config_with(batch_size=64), devices=8) == []
     off = {"augment.mixup": 0.0, "augment.cutmix": 0.0, "augment.mix_group_size": 7}
     assert check(config_with(**off), devices=8) == []
@@ -110,7 +110,7 @@ def test_everything_wrong_is_reported_at_once():
         ({"model.num_classes": 10}, "less than the 1000 classes"),
     ],
 )
-def test_what_the_data_rule_out_is_refused(changes, words):
+def test_a_config_that_does_not_fit_the_data_is_refused(changes, words):
     with pytest.raises(UserError, match=words):
         plans.make_plan(config_with(**changes), IMAGENET, 8)
 
@@ -132,7 +132,7 @@ def test_the_plan_of_the_paper():
         ("--config.model.remat=dots", "dots", "linear layers"),
     ],
 )
-def test_recomputation_is_set_by_truth_or_name_and_the_plan_says_it(flag, value, words):
+def test_recomputation_is_set_by_flag_or_name_and_shown_in_the_plan(flag, value, words):
     config = config_from(["--config=configs/tiny.py:debug", flag])
     assert config.model.remat == value
     rows = plans.rows(config, plans.make_plan(config, IMAGENET, 1))
@@ -141,7 +141,7 @@ def test_recomputation_is_set_by_truth_or_name_and_the_plan_says_it(flag, value,
     assert words in line[2]
 
 
-def test_another_batch_scales_the_rate_and_says_so():
+def test_another_batch_scales_the_rate_and_is_noted():
     plan = plans.make_plan(config_with(batch_size=1024), IMAGENET, 8)
     assert plan.schedule.peak_lr == pytest.approx(1e-3)
     assert (plan.schedule.warmup_lr, plan.schedule.min_lr) == (1e-6, 1e-5)
