@@ -16,6 +16,7 @@ import optax
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import trees
+from inceptionnext_jax.models.registry import model_info
 from inceptionnext_jax.train.lamb import clip_to_unit_norm, scale_by_trust_ratio
 from inceptionnext_jax.train.layer_decay import layer_factors
 
@@ -133,7 +134,8 @@ def _rate_factors(optim: ConfigDict, params: Any, model_name: str) -> Any:
         trees.require_match(names, pattern, "optim.lr_mult")
     layer_factor = dict.fromkeys(names, 1.0)
     if optim.layer_decay is not None:
-        layer_factor = layer_factors(model_name, names, optim.layer_decay)
+        family = model_info(model_name).family
+        layer_factor = layer_factors(family, names, optim.layer_decay)
 
     def factor(name: str) -> float:
         if optim.freeze and re.search(optim.freeze, name):

@@ -15,7 +15,6 @@ from inceptionnext_jax.augment.rand_augment import parse_rand_augment
 from inceptionnext_jax.errors import UserError, suggestion
 from inceptionnext_jax.models.layers import remat
 from inceptionnext_jax.ops import depthwise
-from inceptionnext_jax.train.layer_decay import layer_rule
 from inceptionnext_jax.train.optimizer import DIRECTIONS
 
 CHOICES: dict[str, tuple[str | bool, ...]] = {
@@ -196,12 +195,9 @@ def check_values(config: ConfigDict) -> list[str]:
     if config.model.name not in models.list_models():
         hint = suggestion(config.model.name, models.list_models())
         found.append(f"model.name={config.model.name!r} is not a known model{hint}")
-    elif config.optim.layer_decay is not None:
-        try:
-            layer_rule(config.model.name)
-        except UserError as error:
-            found.append(str(error))
-    if config.schedule.slope_epochs > 0 and not config.model.name.startswith("vanillanet"):
+    elif config.schedule.slope_epochs > 0 and (
+        "slope" not in models.model_info(config.model.name).family.host_scalars
+    ):
         found.append(
             f"schedule.slope_epochs={config.schedule.slope_epochs} is for the activations of "
             f"vanillanet_*, and model.name={config.model.name!r} has none with a slope; set it to 0"
