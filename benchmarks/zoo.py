@@ -30,14 +30,14 @@ TITLES = {
 _INTRODUCTION = """\
 # Models
 
-Every name of `create_model`, with 1,000 classes and at its own number of pixels. Written by
+Every name of `create_model`, with 1,000 classes and at its native resolution. Written by
 `python -m benchmarks.zoo`; `python -m inceptionnext_jax models` prints the same numbers.
 
-MACs are the multiply-accumulates of convolutions and linear layers for one image; in parentheses
-stand those of attention's products, which papers include. Activations are the numbers that all of
-these put out, as fvcore and timm count them. Accuracies are ImageNet-1K's top-1 as others report
-them: none was measured with this code. [reproducing.md](reproducing.md) lists the printed sizes
-that differ, and why.
+MACs are the multiply-accumulates of convolutions and linear layers for one image; those of
+attention's products, which papers include, are in parentheses. Activations are the outputs of all
+of these, as fvcore and timm count them. Accuracies are ImageNet-1K's top-1 as others report them:
+none was measured with this code. [reproducing.md](reproducing.md) lists the printed sizes that
+differ, and why.
 """
 _HEADER = """
 | model | parameters | MACs | activations | pixels | top-1 | source | config |
@@ -46,7 +46,7 @@ _HEADER = """
 
 
 def count(name: str) -> Counts:
-    """Traces a model at its own size, and its deployed form where that is another network."""
+    """Counts a model at its native size, and its deployed form where that is another network."""
     model, info = inx.create_model(name), inx.model_info(name)
     size = info.input_size
     if hasattr(model, "scan"):

@@ -1,4 +1,4 @@
-"""Exact sizes of the package's models at their own number of pixels, kept in counts.csv.
+"""Exact sizes of the package's models at their native resolution, stored in counts.csv.
 
 `python -m benchmarks.zoo` writes the file by tracing; a table of models then needs no tracing.
 """

@@ -55,7 +55,7 @@ class MetaNeXt(ResidualNetwork):
       depthwise_impl: The implementation in `ops.depthwise`.
       scan: Whether to stack a stage's blocks and loop over them: less to compile, the same results
         (`stacking.stack_blocks` converts the variables).
-      is_deployed: Whether norms and layer scales are part of the weights beside them, as after
+      is_deployed: Whether norms and layer scales are folded into adjacent weights, as after
         `deployed`; such a network cannot be trained.
     """
 

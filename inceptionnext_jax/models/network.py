@@ -78,7 +78,7 @@ class Network(nn.Module):
           [B, num_classes] float32 logits (float64 if `dtype` is).
 
         Raises:
-          UserError: x or positions do not fit, or B is no multiple of the BatchNorm group.
+          UserError: x or positions do not fit, or B is not a multiple of the BatchNorm group.
         """
         noise = self._noise(x, train, positions)
         return self._classified(self._stage_outputs(x, train, noise)[-1], train, noise)

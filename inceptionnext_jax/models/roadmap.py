@@ -110,7 +110,7 @@ class PatchStem(nn.Module):
 
 
 _DIMS = (96, 192, 384, 768)
-# In the code of the paper's submission the stem is a module of its own.
+# In the code of the paper's submission the stem is a separate module.
 _FAMILY = Family((resnet_names(Rule(r"stem/conv", r"stem", CONV)),))
 _OLD_DEPTHS, _DEPTHS = (3, 4, 6, 3), (3, 3, 9, 3)
 

@@ -90,7 +90,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """Returns the arguments of `Pretrained`, except the variables, from a config.json.
 
     Raises:
-      UserError: It is no such file, or its model is unknown.
+      UserError: The file is not such a config, or its model is unknown.
     """
     try:
         if path.stat().st_size > _LARGEST:

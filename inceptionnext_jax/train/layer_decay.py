@@ -12,7 +12,7 @@ def layer_factors(
     """Returns the rate's factor for each path: decay ** (last layer - its layer).
 
     Args:
-      family: The network's, or the backbone's.
+      family: Family of the network, or of its backbone.
       paths: Plain paths, such as "stages_0/blocks_1/gamma"; never stacked.
       decay: The factor from a layer to the one below.
       body: Prefix of the backbone's paths, such as "backbone/". Paths outside it are of heads and
@@ -34,6 +34,6 @@ def layer_factors(
             f"optim.layer_decay has no rule for {', '.join(uncovered[:5])}; leave it unset, or "
             "give the model's Family other layer_ids"
         )
-    last = max(ids.values()) + (len(inner) < len(paths))  # heads outside are a layer of their own
+    last = max(ids.values()) + (len(inner) < len(paths))  # heads outside are one more layer
     factors = {path: decay ** (last - ids[short]) for short, path in inner.items()}
     return {path: factors.get(path, 1.0) for path in paths}

@@ -188,7 +188,7 @@ def test_counts_are_exact(timm, name):
     assert info.macs == count_macs(model, info.input_size) == sum(macs)
 
 
-# Tables of InceptionNeXt and ConvNeXt; G, with attention's products.
+# Tables of InceptionNeXt and ConvNeXt, in G, with attention's products.
 PRINTED = {
     "resnet50": "4.1",
     "regnety_4g": "4.0",

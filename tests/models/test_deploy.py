@@ -104,9 +104,7 @@ def test_variables_have_the_deployed_networks_structure(stacked):
     )
     # The norms before dilated downsamplings stay, with their statistics.
     assert set(folded["batch_stats"]) == {"stages_2", "stages_3"}
-    assert (
-        "scale" in plain["params"]["stages_1"]["downsample"]["norm"]
-    )  # unchanged
+    assert "scale" in plain["params"]["stages_1"]["downsample"]["norm"]  # unchanged
 
 
 def test_deploying_twice_changes_nothing():
