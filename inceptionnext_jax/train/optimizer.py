@@ -17,10 +17,9 @@ from ml_collections import ConfigDict
 
 from inceptionnext_jax import trees
 from inceptionnext_jax.checks import Section, is_number
-from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.models.registry import list_models
+from inceptionnext_jax.models.registry import model_info
 from inceptionnext_jax.train.lamb import clip_to_unit_norm, scale_by_trust_ratio
-from inceptionnext_jax.train.layer_decay import layer_factors, layer_rule
+from inceptionnext_jax.train.layer_decay import layer_factors
 from inceptionnext_jax.types import PyTree
 
 # Matrices and convolution kernels decay; never biases, norms and layer scale (timm's parameter
@@ -54,11 +53,6 @@ def check_optim(config: ConfigDict) -> list[str]:
         for entry in optim.lr_mult:
             section.add("lr_mult", *_check_multiplier(entry))
     section.fraction("layer_decay", above=0, optional=True)
-    if section.is_set("layer_decay") and config.model.name in list_models():
-        try:
-            layer_rule(config.model.name)
-        except UserError as error:
-            section.add("layer_decay", str(error))
     return section.problems
 
 
@@ -91,21 +85,24 @@ class Optimizer(NamedTuple):
     clip_norm: float | None
 
 
-def make_optimizer(optim: ConfigDict, params: PyTree, model_name: str = "") -> Optimizer:
+def make_optimizer(
+    optim: ConfigDict, params: PyTree, model_name: str = "", body: str = ""
+) -> Optimizer:
     """Makes the optimizer `optim.name`, with a rate factor for each parameter.
 
     Args:
       optim: The config's section.
       params: Parameters of the model, or their shapes, plain or stacked.
       model_name: Decides on the layers; needed with `optim.layer_decay` only.
+      body: Prefix of the named model's parameters, as in `Task`.
 
     Raises:
       UserError: No decay rule covers a parameter, a regex of `optim.freeze` or
-        `optim.lr_mult` matches nothing, or the model has no rule for layer decay.
+        `optim.lr_mult` matches nothing, or layer decay covers none.
     """
     decay_mask = trees.by_rules(params, DECAY_RULES, "weight decay")
     tx = DIRECTIONS[optim.name](optim, decay_mask)
-    return Optimizer(tx, _rate_factors(optim, params, model_name), optim.clip_norm)
+    return Optimizer(tx, _rate_factors(optim, params, model_name, body), optim.clip_norm)
 
 
 def _adamw(optim: ConfigDict, decay_mask: PyTree) -> optax.GradientTransformation:
@@ -173,7 +170,7 @@ def _correction(decay: float, steps: jax.Array) -> jax.Array:
     return -jnp.expm1(steps * math.log(decay)) if decay else jnp.ones_like(steps)
 
 
-def _rate_factors(optim: ConfigDict, params: PyTree, model_name: str) -> PyTree:
+def _rate_factors(optim: ConfigDict, params: PyTree, model_name: str, body: str) -> PyTree:
     """Returns the rate's factors: freezing, multipliers and layer decay in one."""
     plain = trees.plain_paths(params)  # so that patterns and layers do not depend on stacking
     names = [name for names in plain for name in names]
@@ -183,7 +180,8 @@ def _rate_factors(optim: ConfigDict, params: PyTree, model_name: str) -> PyTree:
         trees.require_match(names, pattern, "optim.lr_mult")
     layer_factor = dict.fromkeys(names, 1.0)
     if optim.layer_decay is not None:
-        layer_factor = layer_factors(model_name, names, optim.layer_decay)
+        family = model_info(model_name).family
+        layer_factor = layer_factors(family, names, optim.layer_decay, body)
 
     def factor(name: str) -> float:
         if optim.freeze and re.search(optim.freeze, name):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ml_collections import ConfigDict
 
 from inceptionnext_jax.checks import Section, is_number
-from inceptionnext_jax.models.registry import list_models
+from inceptionnext_jax.models.registry import list_models, model_info
 
 Schedule = Callable[[int], float]
 CURVES = ("cosine", "constant", "poly", "step")
@@ -97,7 +97,7 @@ def _check_slope(config: ConfigDict, section: Section) -> None:
 
 
 def _has_slope(model_name: str) -> bool:
-    return model_name.startswith("vanillanet")
+    return "slope" in model_info(model_name).family.host_scalars
 
 
 def activation_slope(epoch: int, slope_epochs: float, name: str) -> float:
