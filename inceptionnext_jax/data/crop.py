@@ -1,8 +1,8 @@
-"""From a decoded image to [S, S, 3]: random-resized crop for training, centre crop for evaluation.
+"""Crops to [S, S, 3] pixels: random-resized for training, centred for evaluation.
 
-Resampling is Pillow's, which is antialiased and is what the published accuracies were made with.
-Cropping an array view before handing it to Pillow was the fastest of the exact ways tried (whole
-image with `box=`, which also differs at the borders; 4-channel buffers without a copy).
+Resampling is Pillow's: antialiased, and the one behind the published accuracies. Cropping an array
+view before passing it to Pillow was the fastest exact way tried; the others were the whole image
+with `box=`, which also differs at the borders, and 4-channel buffers without a copy.
 """
 
 import math
@@ -14,7 +14,7 @@ from inceptionnext_jax.data.decode import MAX_PIXELS, BadImageError, decode_pil,
 from inceptionnext_jax.errors import UserError, suggestion
 
 TRIES = 10
-NUM_UNIFORMS = 2 + 4 * TRIES  # flip, interpolation, then four numbers a try
+NUM_UNIFORMS = 2 + 4 * TRIES  # flip, interpolation, then four numbers per try
 
 _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -24,7 +24,7 @@ Box = tuple[int, int, int, int]  # top, left, height, width in pixels
 
 
 def check_interpolation(name: str, *, allow_random: bool) -> None:
-    """Raises UserError for a name that is no interpolation."""
+    """Raises UserError for an unknown interpolation."""
     choices = [*_RESAMPLING, *(["random"] if allow_random else [])]
     if name not in choices:
         raise UserError(
@@ -42,8 +42,8 @@ def random_box(
     """Chooses the box of a random-resized crop, as torchvision and timm do.
 
     Up to ten tries draw an area (a fraction in `scale`) and a log-uniform aspect ratio (width over
-    height, in `ratio`); the first box that fits is placed uniformly. When none fits: the largest
-    centred box whose aspect lies in `ratio`.
+    height, in `ratio`); the first box that fits is placed uniformly. If none fits, the box is the
+    largest centred one whose aspect lies in `ratio`.
 
     uniforms: [4 * TRIES] float64 in [0, 1).
     """
@@ -83,7 +83,7 @@ def train_pixels(
 ) -> np.ndarray:
     """Decodes, crops at random, resizes and perhaps mirrors one training image.
 
-    uniforms: [NUM_UNIFORMS] float64 in [0, 1): all the randomness there is.
+    uniforms: [NUM_UNIFORMS] float64 in [0, 1), the only source of randomness.
     interpolation: bicubic, bilinear, or random (either with probability one half).
     Returns: [size, size, 3] uint8, perhaps a view with a negative stride.
     """
@@ -107,8 +107,8 @@ def eval_pixels(
 ) -> np.ndarray:
     """Resizes the shorter side to floor(size / crop_pct) and cuts the centre, as torchvision does.
 
-    An image that is smaller than the crop afterwards (crop_pct > 1) is padded with zeros.
-    Returns: [size, size, 3] uint8. Raises BadImageError also for one so long and thin that
+    An image smaller than the crop afterwards (crop_pct > 1) is padded with zeros.
+    Returns: [size, size, 3] uint8. Raises BadImageError also for an image so elongated that
     resizing it would take more than MAX_PIXELS.
     """
     picture = decode_pil(image, name)

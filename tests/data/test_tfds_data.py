@@ -261,7 +261,7 @@ def test_missing_data_name_the_command_and_the_folder(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="did you mean digits"):
         open_dataset("digit", str(tmp_path))
     for name in ("../etc", "/etc", "a/../b", ""):
-        with pytest.raises(UserError, match="no TFDS name"):
+        with pytest.raises(UserError, match="nor a TFDS name"):
             open_dataset(name, str(tmp_path))
 
 
