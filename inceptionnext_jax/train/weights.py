@@ -7,8 +7,8 @@ import numpy as np
 
 from inceptionnext_jax import trees
 from inceptionnext_jax.checkpoints import manager as checkpoint
-from inceptionnext_jax.convert.load import Variables
 from inceptionnext_jax.models.stacking import stack_blocks
+from inceptionnext_jax.types import Variables
 
 
 def with_layout_of(reference: Any, variables: Variables) -> Variables:
