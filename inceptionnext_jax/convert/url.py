@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import os
 import re
 import shutil
 import urllib.error
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from inceptionnext_jax.convert.files import is_weight_file
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.files import replaced
+from inceptionnext_jax.files import cache_folder, replaced
 
 _TIMEOUT_SECONDS = 30
 _BLOCK = 1 << 20
@@ -27,17 +26,16 @@ def is_url(source: str) -> bool:
 
 
 def cached_path(address: str) -> Path:
-    """Where the file at `address` is kept: XDG_CACHE_HOME, or else ~/.cache."""
+    """Returns the path for the file at `address` in the cache (XDG_CACHE_HOME or ~/.cache)."""
     name = Path(urllib.parse.unquote(urllib.parse.urlsplit(address).path)).name
     safe = re.sub(r"[^\w.-]", "_", name)
     if not is_weight_file(Path(safe)):
         raise UserError(
-            f"{address} is the address of no weight file: it should end in .safetensors, .npz, "
+            f"{address} is not the address of a weight file: it should end in .safetensors, .npz, "
             f".pth, .pt or .bin"
         )
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(address.encode()).hexdigest()[:12]
-    return cache / "inceptionnext_jax" / f"{digest}-{safe}"
+    return cache_folder() / f"{digest}-{safe}"
 
 
 def fetch(

@@ -75,8 +75,8 @@ def test_a_sha256_in_the_name_is_checked(server, tmp_path):
         ("/huge.pth", SUM, "are free"),
         ("/w.pth", None, "not encrypted"),
         ("/w.pth", "xyz", "64 hexadecimal"),
-        ("/w.html", SUM, "no weight file"),
-        ("/..%2f..%2fw", SUM, "no weight file"),
+        ("/w.html", SUM, "not the address of a weight file"),
+        ("/..%2f..%2fw", SUM, "not the address of a weight file"),
     ],
 )
 def test_faults_are_one_sentence_and_nothing_is_kept(server, tmp_path, path, sha256, message):
