@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from inceptionnext_jax.checkpoints import reading
-from inceptionnext_jax.convert.load import Say, Variables, locate_source, read_file
+from inceptionnext_jax.convert.load import Say, locate_source, read_file
 from inceptionnext_jax.convert.torch_weights import check_variables
 from inceptionnext_jax.errors import UserError, suggestion
 from inceptionnext_jax.models.registry import OPTIONS, list_models, model_info
@@ -18,6 +18,7 @@ from inceptionnext_jax.pretrained.bundle import Pretrained
 from inceptionnext_jax.pretrained.config_json import read_config
 from inceptionnext_jax.pretrained.preprocessing import Preprocessing
 from inceptionnext_jax.trees import paths_and_leaves
+from inceptionnext_jax.types import Variables
 from inceptionnext_jax.workdir.storage import StoragePath
 
 # Options of `create_model` that do not change a network's arrays.
