@@ -1,11 +1,15 @@
 """Where arrays lie: the ("data", "fsdp") mesh and the shardings on it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from inceptionnext_jax.checks import Section, is_count
+from inceptionnext_jax.groups import check_group, nearest_multiples
 
 # Below this many elements a copy on each device costs less than the messages.
 FSDP_MIN_SIZE = 2**12
@@ -23,6 +27,20 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """For arrays [accumulate, micro_batch, ...]: the micro-batch is spread over all devices."""
     return NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp")))
+
+
+def row_sharding(mesh: Mesh) -> NamedSharding:
+    """For arrays [batch, ...]: the rows are spread over all devices."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def with_shardings(shapes: Any, shardings: Any) -> Any:
+    """Shapes and dtypes together with the shardings that arrays of them are to have."""
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        shardings,
+    )
 
 
 def state_shardings(mesh: Mesh, state: Any) -> Any:
@@ -65,3 +83,59 @@ def to_device(batch: dict[str, np.ndarray], mesh: Mesh, shape: Sequence[int]) ->
         return jax.make_array_from_process_local_data(sharding, local, (*shape, *array.shape[1:]))
 
     return jax.tree.map(place, batch)
+
+
+def abstract_batch(spec: Mapping[str, Any], mesh: Mesh, shape: Sequence[int]) -> Any:
+    """The shapes of `to_device`'s result; spec: (row's shape, dtype, …) by name."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.ShapeDtypeStruct((*shape, *row.shape), row.dtype, sharding=sharding)
+        for name, row in spec.items()
+    }
+
+
+def local_rows(array: jax.Array) -> np.ndarray:
+    """The rows of a global array [batch, ...] that lie on this process, in order."""
+    parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
+
+
+def check_mesh(mesh: ConfigDict, devices: int) -> list[str]:
+    """Returns all that is wrong with the section on so many devices: one sentence each."""
+    section = Section(mesh, "mesh")
+    section.count("data", least=None)
+    section.count("fsdp", least=1)
+    if section.is_set("data") and mesh.data != -1 and mesh.data < 1:
+        section.add("data", f"mesh.data={mesh.data} must be > 0, or -1 for all devices")
+    if section.is_set("fsdp") and devices % mesh.fsdp:
+        section.add("fsdp", f"mesh.fsdp={mesh.fsdp} does not divide the {devices} devices")
+    if section.is_set("data", "fsdp") and mesh.data not in (-1, devices // mesh.fsdp):
+        section.add(
+            "data",
+            f"mesh.data={mesh.data} × mesh.fsdp={mesh.fsdp} is {mesh.data * mesh.fsdp}, expected "
+            f"the {devices} devices; set mesh.data={devices // mesh.fsdp} or -1",
+        )
+    return section.problems
+
+
+def check_batch(config: ConfigDict, devices: int) -> list[str]:
+    """Returns each reason why the batch cannot be divided over devices, micro-batches and groups.
+
+    One sentence each, `batch_size` itself included.
+    """
+    section = Section(config)
+    section.count("batch_size", least=1, below=2**31)
+    batch, accumulate = config.batch_size, config.optim.accumulate
+    group = config.model.bn_group_size
+    if not section.is_set("batch_size") or not is_count(accumulate, 1):
+        return section.problems
+    parts = devices * accumulate
+    if batch % parts:
+        section.add(
+            "batch_size",
+            f"batch_size={batch} is not a multiple of {devices} devices × "
+            f"optim.accumulate={accumulate}; try {nearest_multiples(batch, parts)}",
+        )
+    elif is_count(group, 0):
+        section.add("batch_size", *check_group("model.bn_group_size", group, batch, accumulate))
+    return section.problems

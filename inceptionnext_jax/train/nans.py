@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from inceptionnext_jax.errors import RunError
+from inceptionnext_jax.train.step import StepScalars
 
 _PACKAGE = Path(__file__).parent.parent
 _INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # parameters of operations made of others
@@ -24,12 +25,12 @@ def naming_the_operation(jitted: Callable[..., Any], plain: Callable[..., Any]) 
     jitted: the step, which must not donate its arguments. plain: the same, not compiled.
     """
 
-    def step(state: Any, batch: Any, scalars: dict[str, Any]) -> Any:
+    def step(state: Any, batch: Any, scalars: StepScalars) -> Any:
         new, metrics = jitted(state, batch, scalars)
         if not metrics["last"]["finite"]:
             where = first_non_finite(plain, state, batch, scalars)
             raise RunError(
-                f"not finite in step {int(new.step)} (lr {float(scalars['lr']):g}): "
+                f"not finite in step {int(new.step)} (lr {float(scalars.lr):g}): "
                 f"{where or 'no single operation; rounding errors add up'}"
             )
         return new, metrics

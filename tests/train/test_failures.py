@@ -24,11 +24,11 @@ NAN = "loss or gradient is not finite"
 
 def test_out_of_memory_names_batch_estimate_and_remedies():
     class Plan:
-        device_batch, devices = 4, 8
+        device_batch, devices, memory = 4, 8, "about 3 GiB a device"
 
     with (
         pytest.raises(RunError) as caught,
-        explaining_memory(small_config(batch_size=32), Plan(), "about 3 GiB a device"),
+        explaining_memory(small_config(batch_size=32), Plan()),
     ):
         jnp.zeros((2**43,), jnp.uint8).block_until_ready()  # 8 TiB
     text = str(caught.value)
@@ -55,15 +55,15 @@ def test_debug_nans_names_the_first_operation():
 @pytest.mark.slow
 def test_skipped_updates_are_counted_and_too_many_in_a_row_stop_the_run(tmp_path, monkeypatch):
     """Real steps whose loss is always NaN."""
-    from inceptionnext_jax.tasks.classification.task import task as classification
+    from inceptionnext_jax.tasks.classification import losses
 
-    genuine = classification.softmax_loss
+    genuine = losses.softmax_loss
 
     def poisoned(logits, targets):
         bad = jnp.where(logits.sum() > -math.inf, jnp.nan, 0.0)
         return genuine(logits, targets) + bad
 
-    monkeypatch.setitem(classification.LOSSES, "softmax", poisoned)
+    monkeypatch.setitem(losses.LOSSES, "softmax", poisoned)
     changes = {"on_nan": "skip", "skip_limit": 2, "checkpoint.every_steps": 2}
     with pytest.raises(RunError) as caught:
         run(tmp_path, total_steps=9, **changes)

@@ -13,6 +13,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError, suggestion
+from inceptionnext_jax.groups import group_size, nearest_multiples
 
 
 class BatchNorm(nn.Module):
@@ -145,17 +146,16 @@ def make_norm(
     return NoNorm(name=name) if folded else BatchNorm(group_size, dtype=dtype, name=name)
 
 
-def group_length(batch: int, group_size: int) -> int:
+def group_length(batch: int, requested: int) -> int:
     """Returns how many images share statistics in a batch of `batch` images.
 
     Raises:
       UserError: `batch` is larger than the group and no multiple of it.
     """
-    length = min(group_size or batch, batch)
+    length = group_size(requested, batch)
     if batch % length:
-        below = batch // length * length
         raise UserError(
             f"a batch of {batch} images does not divide into BatchNorm groups of {length} "
-            f"(bn_group_size); use a batch of {below} or {below + length}"
+            f"(bn_group_size); use a batch of {nearest_multiples(batch, length)}"
         )
     return length
