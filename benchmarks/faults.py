@@ -54,7 +54,7 @@ SAME = ("train/loss", "train/grad_norm", "eval/loss", "eval_ema/loss", "eval/cou
 
 @dataclass
 class Kill:
-    """One SIGKILL. committed: newest complete step afterwards; resumed: where the next start resumed.
+    """One SIGKILL. committed: newest complete step afterwards; resumed: step of the next start.
 
     unfinished: whether a save was in progress; first: which of several processes died first.
     """
