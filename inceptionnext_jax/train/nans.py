@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from inceptionnext_jax.errors import RunError
+from inceptionnext_jax.train.step import StepScalars
 
 _PACKAGE = Path(__file__).parent.parent
 _INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # an operation that consists of others
@@ -24,12 +25,12 @@ def naming_the_operation(jitted: Callable[..., Any], plain: Callable[..., Any]) 
     jitted: the step, which must not donate its arguments. plain: the same, not compiled.
     """
 
-    def step(state: Any, batch: Any, hyper: dict[str, Any]) -> Any:
-        new, metrics = jitted(state, batch, hyper)
+    def step(state: Any, batch: Any, scalars: StepScalars) -> Any:
+        new, metrics = jitted(state, batch, scalars)
         if not metrics["last"]["finite"]:
-            where = first_non_finite(plain, state, batch, hyper)
+            where = first_non_finite(plain, state, batch, scalars)
             raise RunError(
-                f"not finite in step {int(new.step)} (lr {float(hyper['lr']):g}): "
+                f"not finite in step {int(new.step)} (lr {float(scalars.lr):g}): "
                 f"{where or 'no single operation; it is the sum of rounding'}"
             )
         return new, metrics

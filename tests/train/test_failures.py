@@ -55,15 +55,15 @@ def test_debug_nans_names_the_operation_that_began_it():
 @pytest.mark.slow
 def test_skipped_updates_are_counted_and_too_many_in_a_row_stop_the_run(tmp_path, monkeypatch):
     """Real steps: from the third image batch on every loss is NaN."""
-    from inceptionnext_jax.tasks.classification.task import task as classification
+    from inceptionnext_jax.tasks.classification import losses
 
-    genuine = classification.softmax_loss
+    genuine = losses.softmax_loss
 
     def poisoned(logits, targets):
         bad = jnp.where(logits.sum() > -math.inf, jnp.nan, 0.0)
         return genuine(logits, targets) + bad
 
-    monkeypatch.setitem(classification.LOSSES, "softmax", poisoned)
+    monkeypatch.setitem(losses.LOSSES, "softmax", poisoned)
     changes = {"on_nan": "skip", "skip_limit": 2, "checkpoint.every_steps": 2}
     with pytest.raises(RunError) as caught:
         run(tmp_path, total_steps=9, **changes)
