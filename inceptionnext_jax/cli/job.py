@@ -11,7 +11,7 @@ from inceptionnext_jax import data
 from inceptionnext_jax.convert.load import Say, load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.runtime.compilation_cache import cache_compilations
-from inceptionnext_jax.runtime.memory import share_one_heap
+from inceptionnext_jax.runtime.memory import use_one_malloc_arena
 from inceptionnext_jax.runtime.multihost import exit_together, on_all_processes
 from inceptionnext_jax.tasks import task_kind
 from inceptionnext_jax.tasks.kind import Data, Input, Job
@@ -23,8 +23,9 @@ from inceptionnext_jax.train.init_state import abstract_weights, other_classes, 
 from inceptionnext_jax.train.loop import train
 from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.run import Run
-from inceptionnext_jax.workdir import folder as workdirs
 from inceptionnext_jax.workdir import storage
+from inceptionnext_jax.workdir.description import config_as_json, describe
+from inceptionnext_jax.workdir.folder import Workdir, open_workdir
 
 
 def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:
@@ -32,7 +33,7 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
 
     Raises UserError with all that is wrong with config, data and flags, a line each.
     """
-    share_one_heap()
+    use_one_malloc_arena()
     configure_jax(config)
     if mode == "plan":
         return _plan(config)
@@ -58,7 +59,7 @@ def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | N
     on_all_processes(lambda: validate.refuse(problems))
     job = kind.build(config, dataset)
     plan = make_plan(config, dataset, job, jax.device_count())
-    with workdirs.opened(storage.storage_path(str(workdir))) as opened:
+    with open_workdir(storage.storage_path(str(workdir))) as opened:
         run = _make_run(config, plan, job, opened)
         return train(run) if mode == "train" else _evaluate(run, checkpoint)
 
@@ -111,7 +112,7 @@ def _plan(config: ConfigDict) -> int:
     Missing data are no mistake: a plan is often made on another machine.
     """
     reporter = Reporter()
-    reporter.say(json.dumps(workdirs.as_json(config), indent=1))
+    reporter.say(json.dumps(config_as_json(config), indent=1))
     problems = check(config, jax.device_count())
     missing = None
     try:
@@ -141,7 +142,7 @@ def _show(config: ConfigDict, plan: plans.Plan, job: Job, reporter: Reporter) ->
     return {subject: resolved for subject, _, resolved in rows}
 
 
-def _make_run(config: ConfigDict, plan: plans.Plan, job: Job, workdir: workdirs.Workdir) -> Run:
+def _make_run(config: ConfigDict, plan: plans.Plan, job: Job, workdir: Workdir) -> Run:
     reporter = Reporter(enabled=jax.process_index() == 0)
     resolved = _show(config, plan, job, reporter)
     mesh = meshes.make_mesh(plan.mesh_data, plan.mesh_fsdp)
@@ -170,14 +171,14 @@ def _make_run(config: ConfigDict, plan: plans.Plan, job: Job, workdir: workdirs.
         workdir=workdir,
         open_training=open_from,
         evaluator=Evaluator(job.task, mesh, plan.eval_batch, open_evaluation, config.data.cache),
-        description={**workdirs.describe(config, resolved), **job.task.metadata()},
+        description={**describe(config, resolved), **job.task.metadata()},
         reporter=reporter,
     )
 
 
 def _evaluate(run: Run, checkpoint: str | None) -> int:
     """Evaluates the newest checkpoint of the workdir, or the weights at `checkpoint`."""
-    source = checkpoint or str(run.workdir.place)
+    source = checkpoint or str(run.workdir.path)
     model, say = run.config.model, run.reporter.say
     variables, averages, meta = load_weights(source, model.name, model.stage_depths, say)
     own, given = run.description.get("class_names", ()), meta.get("class_names", ())

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import trees
-from inceptionnext_jax.checkpoints import manager
+from inceptionnext_jax.checkpoints import reading
 from inceptionnext_jax.checkpoints.manager import Checkpoints
 from inceptionnext_jax.convert.load import SHOWN, Say, load_weights, summary
 from inceptionnext_jax.errors import UserError
@@ -108,7 +108,7 @@ def put_on_mesh(variables: Variables, abstract: Variables, source: str) -> Varia
     given = {
         path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in trees.paths_and_leaves(fitted)
     }
-    manager.check_fits(given, abstract, source)
+    reading.check_fits(given, abstract, source)
     return jax.tree.map(_on_mesh, fitted, abstract)
 
 

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from inceptionnext_jax.checkpoints.manager import Checkpoints
-from inceptionnext_jax.runtime.memory import give_back
+from inceptionnext_jax.runtime.memory import release_freed_memory
 from inceptionnext_jax.runtime.multihost import exit_together
-from inceptionnext_jax.runtime.preemption import EXIT_CODE, StopRequest
+from inceptionnext_jax.runtime.preemption import EXIT_CODE, PreemptionGuard
 from inceptionnext_jax.train.compiled import CompiledStep
 from inceptionnext_jax.train.evaluate import StoppedError, evaluate_weights
 from inceptionnext_jax.train.out_of_memory import explaining_memory
@@ -21,7 +21,7 @@ from inceptionnext_jax.train.run import Run
 from inceptionnext_jax.train.schedule import make_schedule
 from inceptionnext_jax.train.state import TrainState
 from inceptionnext_jax.train.step import StepScalars
-from inceptionnext_jax.workdir import folder as workdirs
+from inceptionnext_jax.workdir.folder import mark_done
 
 PUBLISHED_EVERY_SECONDS = 60  # logs in a bucket, besides at every evaluation and checkpoint
 
@@ -32,14 +32,14 @@ def train(run: Run) -> int:
     Returns 0 when training has finished, 75 when it was asked to stop and has saved.
     """
     with ExitStack() as stack:
-        stop = StopRequest()
-        stack.callback(stop.restore)
+        stop = stack.enter_context(PreemptionGuard())
         section = run.config.checkpoint
         checkpoints = Checkpoints(
-            run.workdir.place,
+            run.workdir.path,
             keep_latest=section.keep_latest,
             keep_best=section.keep_best,
             best_metric=section.best_metric,
+            higher_is_better=run.higher_is_better,
             asynchronous=section.asynchronous,
         )
         stack.callback(checkpoints.close)
@@ -56,8 +56,8 @@ def train(run: Run) -> int:
 
 def _finish(run: Run, step: int) -> None:
     if jax.process_index() == 0:
-        workdirs.mark_done(run.workdir.logs, step)
-    run.reporter.say(f"done: step {step} of {run.plan.total_steps} in {run.workdir.place}")
+        mark_done(run.workdir.logs, step)
+    run.reporter.say(f"done: step {step} of {run.plan.total_steps} in {run.workdir.path}")
 
 
 class _Loop:
@@ -68,7 +68,7 @@ class _Loop:
         run: Run,
         checkpoints: Checkpoints,
         resumed: Resumed,
-        stop: StopRequest,
+        stop: PreemptionGuard,
         state: TrainState,
         parts: Parts,
     ):
@@ -86,8 +86,8 @@ class _Loop:
             batch = next(prefetcher)
             step = self._compile()
         reporter.start("training", last, first)
-        self.stop.begin()
-        if self.stop.reached() or not self._catch_up():
+        self.stop.begin_work()
+        if self.stop.should_stop() or not self._catch_up():
             reporter.say(f"stopped by {self.stop} at step {first}, which is saved")
             return EXIT_CODE
         self.recorder.clock.resume()
@@ -143,7 +143,7 @@ class _Loop:
     def _pause_after(self, done: int) -> bool:
         """Evaluates and saves where it is due. Returns whether the run was asked to stop."""
         config, last = self.run.config, done == self.run.plan.total_steps
-        stopping = self.stop.reached() and not last
+        stopping = self.stop.should_stop() and not last
         due = _is_due(done, config.eval.every_steps) or last
         saves = _is_due(done, config.checkpoint.every_steps) or last or stopping
         if not (due or saves):
@@ -167,7 +167,7 @@ class _Loop:
         if stopping:
             self.checkpoints.wait()
             self.run.reporter.say(f"stopped by {self.stop} after saving step {done}")
-        give_back()
+        release_freed_memory()
         self.recorder.clock.resume()
         return stopping
 
@@ -176,7 +176,9 @@ class _Loop:
         run = self.run
         weights, averages = self.state.weights(), self.state.weights(ema=True)
         try:
-            scores, report = evaluate_weights(run.evaluator, weights, averages, self.stop.reached)
+            scores, report = evaluate_weights(
+                run.evaluator, weights, averages, self.stop.should_stop
+            )
         except StoppedError:
             return None
         if jax.process_index() == 0:

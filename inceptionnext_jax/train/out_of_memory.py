@@ -12,7 +12,7 @@ from inceptionnext_jax.train.plan import Plan
 
 @contextmanager
 def explaining_memory(config: ConfigDict, plan: Plan) -> Iterator[None]:
-    """Raises RunError for JAX's RESOURCE_EXHAUSTED, with what would need less memory."""
+    """Raises RunError for JAX's RESOURCE_EXHAUSTED, with what would need less."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:

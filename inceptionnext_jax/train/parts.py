@@ -19,7 +19,8 @@ from inceptionnext_jax.train.resume import Resumed
 from inceptionnext_jax.train.run import Run
 from inceptionnext_jax.train.state import TrainState
 from inceptionnext_jax.train.step import make_train_step
-from inceptionnext_jax.workdir import folder as workdirs
+from inceptionnext_jax.workdir.description import write_config
+from inceptionnext_jax.workdir.folder import DONE
 from inceptionnext_jax.workdir.writers import open_writers
 
 
@@ -46,8 +47,8 @@ def open_parts(
     config, plan, logs = run.config, run.plan, run.workdir.logs
     on_main = jax.process_index() == 0
     if on_main:
-        (logs / workdirs.DONE).unlink(missing_ok=True)
-        workdirs.write_config(logs, run.description)
+        (logs / DONE).unlink(missing_ok=True)
+        write_config(logs, run.description)
     state, step = _open_state(run, checkpoints, resumed)
     writers = open_writers(logs, resumed.step, config.log, run.description["config"], main=on_main)
     stack.callback(writers.close)

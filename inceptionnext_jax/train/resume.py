@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from inceptionnext_jax.checkpoints.manager import Checkpoints
 from inceptionnext_jax.train.run import Run
-from inceptionnext_jax.workdir import folder as workdirs
+from inceptionnext_jax.workdir.description import changed_keys, check_resumable
 
 
 @dataclass
@@ -61,8 +61,8 @@ def read_resumed(run: Run, checkpoints: Checkpoints) -> Resumed:
     if step is None:
         return Resumed()
     meta: dict[str, Any] = checkpoints.meta(step)
-    changes = workdirs.changed_keys(meta["config"], run.description["config"])
-    workdirs.check_resumable(changes, run.workdir.place)
+    changes = changed_keys(meta["config"], run.description["config"])
+    check_resumable(changes, run.workdir.path)
     for key, (before, now) in changes.items():
         run.reporter.say(f"changed since step {step}: {key} {before!r} → {now!r}")
     return Resumed(

@@ -69,8 +69,8 @@ def test_long_lists_are_wrapped_between_names():
     ],
 )  # fmt: skip
 def test_another_architecture_is_one_error(given, words):
+    wanted = arrays(stem=(2, 2), stages_0=(3,), head=(3,))
     with pytest.raises(UserError, match=words) as error:
-        wanted = arrays(stem=(2, 2), stages_0=(3,), head=(3,))
         match(wanted, given, "x", HEAD, hint="; it is a duck")
     assert str(error.value).startswith("init_from=x does not fit the model: ")
     assert str(error.value).endswith("; it is a duck")
