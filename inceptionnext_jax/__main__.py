@@ -10,7 +10,7 @@ import os
 import sys
 from typing import NoReturn
 
-from inceptionnext_jax.errors import RunError, UserError
+from inceptionnext_jax.errors import RunError, UserError, exit_code, print_error
 
 COMMANDS = ("checkpoints", "convert", "explain", "export", "models", "predict", "prepare")
 
@@ -19,7 +19,7 @@ class _Parser(argparse.ArgumentParser):
     """Mistakes end as everywhere in this project: one line `error: …`, exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
+        print_error(f"{message}; see {self.prog} --help")
         raise SystemExit(2)
 
 
@@ -42,9 +42,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (UserError, RunError) as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
+        print_error(error)
+        return exit_code(error)
 
 
 if __name__ == "__main__":

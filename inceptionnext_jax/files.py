@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic file writes and the package's cache folder."""
 
 import os
 from collections.abc import Iterator
@@ -6,9 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def cache_folder(*names: str) -> Path:
+    """A folder in this package's cache: below XDG_CACHE_HOME, or ~/.cache if that is not set."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root.joinpath("inceptionnext_jax", *names)
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Gives a temporary file beside `path` that takes its place when the block succeeds."""
+    """Yields a temporary file beside `path` that replaces it when the block succeeds."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -18,5 +24,6 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str) -> None:
+    """Writes a file that is never seen half written."""
     with replaced(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

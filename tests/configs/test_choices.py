@@ -8,7 +8,7 @@ import pytest
 from configs import rows
 from configs.default import get_config
 from inceptionnext_jax.checks import flattened
-from inceptionnext_jax.tasks.check import check
+from inceptionnext_jax.cli.job import check
 
 FILES = [rows.ROOT / "configs/default.py", *sorted((rows.ROOT / "configs/tasks").glob("*.py"))]
 

@@ -1,14 +1,15 @@
 """Every config file has a plan in every variant; rows have the published settings."""
 
 import re
-from types import SimpleNamespace
 
 import pytest
 
 from configs import default, rows
 from inceptionnext_jax import create_model, model_info
 from inceptionnext_jax.cli import job
-from inceptionnext_jax.train import plan as plans
+from inceptionnext_jax.data.catalog import AbsentSource
+from inceptionnext_jax.data.dataset import Dataset
+from inceptionnext_jax.tasks.classification import build
 from tests.runs import main_py, metrics
 
 PAIRS = [(file, arg) for file in rows.files() for arg in ("", *rows.variants(file))]
@@ -19,15 +20,12 @@ def test_every_config_has_a_plan(file, arg, tmp_path, capsys, monkeypatch):
     config = rows.load(file).get_config(arg)
     # Both only make tracing quicker: the memory estimate traces once more.
     config.model.scan = hasattr(create_model(config.model.name), "scan")
-    monkeypatch.setattr(plans, "_memory", lambda *_: "")
+    monkeypatch.setattr(build, "activation_bytes", lambda *_: 0)
     if config.data.name == "folder":  # of unknown size before it is there
-        images = SimpleNamespace(
-            num_train=14_000_000,
-            num_eval=50_000,
-            num_classes=config.model.num_classes or 5,
-            multi_label=arg == "multilabel",
-        )
-        monkeypatch.setattr(job, "open_dataset", lambda _: images)
+        names = tuple(map(str, range(config.model.num_classes or 5)))
+        splits = AbsentSource("folder", 14_000_000), AbsentSource("folder", 50_000)
+        images = Dataset("folder", *splits, names, multi_label=arg == "multilabel")
+        monkeypatch.setattr(build, "open_data", lambda _: images)
     elif config.data.name == "imagenet2012":
         config.data.dir = str(tmp_path)
     assert job.run_job(config, None, "plan", None) == 0

@@ -8,8 +8,8 @@ from configs import default, rows, tasks
 from configs.tasks import classification
 from inceptionnext_jax.checks import flattened
 from inceptionnext_jax.cli.flags import config_from
+from inceptionnext_jax.cli.job import check
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.tasks.check import check
 
 COUNTING = """
 from ml_collections import ConfigDict

@@ -9,12 +9,12 @@ from ml_collections import ConfigDict
 
 from configs import default, digits
 from inceptionnext_jax.checks import flattened
+from inceptionnext_jax.cli.job import check
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.tasks.check import check
 from inceptionnext_jax.train import plan as plans
 from inceptionnext_jax.train.schedule import make_schedule
 
-DIGITS = plans.Sizes(1438, 359, 10)
+DIGITS = plans.Sizes(1438, 359)
 KEYS = sorted(flattened(default.get_config()))
 NUMBERS = st.one_of(
     st.sampled_from([0, -1, 1, 3, 7, 2**31, 2**63, 10**30]),

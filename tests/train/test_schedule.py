@@ -6,7 +6,7 @@ import re
 import pytest
 
 from configs import default
-from inceptionnext_jax.tasks.check import check
+from inceptionnext_jax.cli.job import check
 from inceptionnext_jax.train.plan import Sizes, make_plan, rows
 from inceptionnext_jax.train.schedule import ScheduleSettings, activation_slope, make_schedule
 
@@ -138,11 +138,11 @@ def test_a_slope_that_does_not_reach_one_is_noted():
     config = default.get_config()
     slope = {"model.name": "vanillanet_5", "model.drop_path_rate": 0.0}
     config.update_from_flattened_dict({**slope, "schedule.slope_epochs": 310.0})
-    notes = make_plan(config, Sizes(50_000, 100, 10), devices=1).notes
+    notes = make_plan(config, Sizes(50_000, 100), devices=1).notes
     (note,) = [note for note in notes if "slope" in note]
     assert note.startswith("the activations' slope ends at 0.997: the run has 310 epochs and ")
     config.schedule.slope_epochs = 309.0
-    notes = make_plan(config, Sizes(50_000, 100, 10), devices=1).notes
+    notes = make_plan(config, Sizes(50_000, 100), devices=1).notes
     assert not [note for note in notes if "slope" in note]
 
 
@@ -183,7 +183,7 @@ def test_bad_values_are_refused_by_name(changes, message):
 def test_good_values_are_planned(changes):
     config = default.get_config()
     config.update_from_flattened_dict(changes)
-    plan = make_plan(config, Sizes(50_000, 100, 10), devices=1)
+    plan = make_plan(config, Sizes(50_000, 100), devices=1)
     assert plan.schedule.decay_epochs == config.schedule.decay_epochs
     rate = make_schedule(plan.schedule)(plan.total_steps - 1)
     assert 0 < rate < plan.schedule.peak_lr

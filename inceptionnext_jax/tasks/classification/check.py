@@ -7,9 +7,8 @@ from inceptionnext_jax.checks import Section, is_count, missing_sections
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.groups import check_group, group_size
 from inceptionnext_jax.models.check import check_model
-from inceptionnext_jax.tasks.classification.task import LOSSES
+from inceptionnext_jax.tasks.classification.losses import LOSSES
 
-METRICS = ("top1", "top5", "loss", "map")
 FILTERS = ("bicubic", "bilinear")  # of a resize
 ORDERS = ("inceptionnext", "convnext")
 
