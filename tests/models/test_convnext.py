@@ -46,7 +46,7 @@ def test_gradients_equal_torchs(timm):
     ours = create_model(name, num_classes=10, depthwise_impl="conv")
 
     def loss(variables):
-        # In training there is nothing to update, and without rates nothing to drop.
+        # Nothing is updated in training and, without rates, nothing is dropped.
         logits, updates = ours.apply(variables, x, train=True, mutable=["batch_stats"])
         assert not updates
         return -jax.nn.log_softmax(logits)[np.arange(2), labels].mean()
@@ -61,7 +61,7 @@ def test_gradients_equal_torchs(timm):
         assert np.abs(named[key] - value).max() < 1e-4 * largest, key
 
 
-def test_22k_head_has_its_parameters():
+def test_22k_head_has_the_shape_of_its_classes():
     model = create_model("convnext_atto", num_classes=21_841)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     assert shapes["params"]["head"]["fc"]["kernel"].shape == (320, 21_841)
