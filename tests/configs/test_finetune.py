@@ -14,6 +14,7 @@ from inceptionnext_jax.convert.load import load_weights
 from inceptionnext_jax.errors import UserError
 from tests.runs import SMALL, metrics, run, saved_arrays
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 NAMES = ("zero", "one", "two")
 
 TRAINED = 30  # steps after which a run is well above chance, whatever the rounding

@@ -29,7 +29,7 @@ def test_only_updates_of_decayed_parameters_take_their_norm(params):
     update = direction(params, jax.tree.map(lambda p: 2 * p + 1, params))
     for name, block in params.items():
         lengths = [float(jnp.linalg.norm(tree["kernel"])) for tree in (block, update[name])]
-        assert lengths[0] == pytest.approx(lengths[1], rel=1e-6)
+        assert lengths[0] == pytest.approx(lengths[1], rel=1e-5)
         np.testing.assert_allclose(abs(update[name]["bias"]), 1, rtol=1e-5)  # Adam's first step
 
 
@@ -53,5 +53,5 @@ def test_stacked_blocks_are_rescaled_one_by_one(params):
     plain = direction(params, gradient)
     stacked = direction(stack_blocks(params), stack_blocks(gradient))
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), plain, unstack_blocks(stacked)
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), plain, unstack_blocks(stacked)
     )
