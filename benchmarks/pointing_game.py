@@ -25,7 +25,8 @@ from configs import default
 from inceptionnext_jax.augment.normalize import normalize
 from inceptionnext_jax.data.digits import NUM_CLASSES, split_digits
 from inceptionnext_jax.explain import cam, heat
-from inceptionnext_jax.explain.grid import Tile, picture_grid
+from inceptionnext_jax.explain.grid import draw_grid
+from inceptionnext_jax.explain.tiles import Tone, captioned
 from inceptionnext_jax.models.metanext import MetaNeXt
 from inceptionnext_jax.models.registry import IMAGENET_MEAN, IMAGENET_STD
 from inceptionnext_jax.tasks.classification.task import Classification, softmax_loss
@@ -193,21 +194,21 @@ def draw(held_out: Digits, games: dict[str, Game], to: Path) -> None:
         f"answers as they come, then misses of Grad-CAM, then wrong answers.",
     ]
     columns = ["image", "Grad-CAM", "Grad-CAM++"] * min(PER_ROW, len(tiles))
-    picture = picture_grid("The pointing game", lines, columns, rows)
+    picture = draw_grid("The pointing game", lines, rows, columns=columns)
     picture.quantize(256).save(to, optimize=True)  # a quarter of the bytes
 
 
-def _tiles(index: int, label: int, games: dict[str, Game]) -> list[Tile]:
+def _tiles(index: int, label: int, games: dict[str, Game]) -> list[Image.Image]:
     """The image, and each method's map on it with box and maximum."""
-    tiles = []
+    tiles: list[Image.Image] = []
     for game in games.values():
         pixels, (top, left) = game.scenes.images[index], game.scenes.corners[index]
-        tiles = tiles or [Tile(_marked(pixels, top, left), f"{label}")]
+        tiles = tiles or [captioned(_marked(pixels, top, left), f"{label}")]
         mixed = heat.overlaid(pixels, heat.normalised(game.heat[index : index + 1])[0])
         is_hit, answer = game.is_hit[index], game.classes[index]
         text = f"{answer}, {'in' if is_hit else 'beside'} the box"
-        tone = "right" if is_hit and game.is_right[index] else "wrong"
-        tiles.append(Tile(_marked(mixed, top, left, game.peaks[index]), text, tone))
+        tone: Tone = "right" if is_hit and game.is_right[index] else "wrong"
+        tiles.append(captioned(_marked(mixed, top, left, game.peaks[index]), text, tone))
     return tiles
 
 

@@ -1,6 +1,7 @@
 """Errors that a user can mend, and spelling suggestions."""
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -28,3 +29,9 @@ class RunError(RuntimeError):
 
     The message is one sentence and is printed as `error: …` without a traceback.
     """
+
+
+def print_error(error: BaseException | str) -> None:
+    """Prints each line of a message as `error: …` on standard error."""
+    for line in str(error).splitlines():
+        print(f"error: {line}", file=sys.stderr)

@@ -1,17 +1,19 @@
-"""`checkpoints`: which steps a workdir holds, whether they are whole, and what can go."""
+"""`checkpoints`: lists, verifies and prunes the steps of a workdir."""
 
 import argparse
 import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from inceptionnext_jax.cli.parser import add_command
+from inceptionnext_jax.cli.table import print_table
 from inceptionnext_jax.errors import UserError
 
 if TYPE_CHECKING:
     from inceptionnext_jax.workdir.storage import StoragePath
 
 _HEADER = ("step", "size", "saved", "state", "metrics")
-_DAMAGED = 1  # exit code where --verify finds damage
+_DAMAGED = 1  # exit code if --verify finds damage
 _EXAMPLES = """\
 examples (the first trains two steps on synthetic images, to have something to list):
   python main.py --config=configs/atto.py:debug --workdir=out/debug
@@ -23,26 +25,26 @@ examples (the first trains two steps on synthetic images, to have something to l
 
 def add_parser(subparsers: Any) -> None:
     """Adds `checkpoints` to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "checkpoints",
         help="list a workdir's checkpoints; verify or prune them",
-        description="Lists the checkpoints of a workdir, newest first, with what their manifests "
-        "say of them.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Lists the checkpoints of a workdir, newest first, checked against their "
+        "manifests.",
+        examples=_EXAMPLES,
     )
     parser.add_argument("workdir", metavar="WORKDIR", help="the folder of a run, or gs://…")
     parser.add_argument("--verify", action="store_true", help="compare every byte's checksum")
     parser.add_argument(
         "--prune",
         action="store_true",
-        help="delete damaged steps and what killed runs left (compares every byte first)",
+        help="delete damaged steps and leftovers of killed runs (compares every byte first)",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the table; returns 1 where --verify found damage."""
+    """Prints the table; returns 1 if --verify finds damage."""
     from inceptionnext_jax.workdir import storage
 
     workdir = storage.storage_path(args.workdir)
@@ -67,7 +69,7 @@ def _list(workdir: "StoragePath", args: argparse.Namespace) -> int:
     if not rows:
         print(f"no checkpoints in {workdir}")
         return 0
-    _print(rows)
+    print_table([_HEADER, *rows])
     if args.prune:
         _prune(workdir, damaged + aside + left)
         return 0
@@ -75,7 +77,7 @@ def _list(workdir: "StoragePath", args: argparse.Namespace) -> int:
 
 
 def _row(folder: "StoragePath", thorough: bool) -> tuple[tuple[str, ...], bool]:
-    """(the table's row, whether the step is whole as far as was looked)."""
+    """(the step's row in the table, whether the checks found no damage)."""
     from inceptionnext_jax.checkpoints.manifest import NAME, find_damage
     from inceptionnext_jax.workdir import storage
 
@@ -102,19 +104,11 @@ def _size(folder: "StoragePath") -> str:
     return f"{total / 2**20:.1f} MiB"
 
 
-def _print(rows: list[tuple[str, ...]]) -> None:
-    table = [_HEADER, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(_HEADER))]
-    for row in table:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
-
-
 def _prune(workdir: "StoragePath", folders: "list[StoragePath]") -> None:
     from inceptionnext_jax.workdir import storage
     from inceptionnext_jax.workdir.folder import lock as hold
 
-    lock = hold(workdir)  # a run that writes may be about to finish what looks unfinished
+    lock = hold(workdir)  # an active run may still finish steps that look unfinished
     try:
         for folder in folders:
             storage.delete(folder)

@@ -1,4 +1,4 @@
-"""Command-line flags into a config, with mistakes told in one sentence."""
+"""Configs from command-line flags, with one-sentence errors."""
 
 import sys
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from inceptionnext_jax.errors import UserError, suggestion
 
 
 def config_from(given: list[str]) -> ConfigDict:
-    """The locked config of `--config=FILE[:VARIANT]` and `--config.KEY=VALUE` flags alone.
+    """Returns the locked config of `--config=FILE[:VARIANT]` and `--config.KEY=VALUE` flags.
 
-    For commands with a parser of their own; raises UserError as `parse` does.
+    For commands with another parser; raises UserError as `parse` does.
     """
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "", flag_values=values)
@@ -31,20 +31,20 @@ def parse(values: flags.FlagValues, argv: list[str]) -> ConfigDict:
     try:
         rest = values(argv)
         config = values.config
-        # A file that could not be loaded is reported at the first use.
-        known = config is not None and config.to_dict() is not None
+        # ml_collections reports a file that cannot be loaded only when it is used.
+        is_given = config is not None and config.to_dict() is not None
     except Exception as error:  # a config file is Python and may raise anything
-        raise UserError(_unknown_key(values, argv) or _flat(error, argv)) from error
+        raise UserError(_unknown_key(values, argv) or _one_line(error, argv)) from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}; flags begin with --")
-    if not known:
+    if not is_given:
         raise UserError("--config is required: a file such as configs/tiny.py")
     return config
 
 
 @contextmanager
 def _sys_argv(argv: list[str]) -> Iterator[list[str]]:
-    """ml_collections looks for overrides in sys.argv while it parses --config."""
+    """Replaces sys.argv, in which ml_collections looks for overrides while it parses --config."""
     before, sys.argv = sys.argv, argv
     try:
         yield argv
@@ -53,7 +53,7 @@ def _sys_argv(argv: list[str]) -> Iterator[list[str]]:
 
 
 def _unknown_key(values: flags.FlagValues, argv: list[str]) -> str | None:
-    """A sentence on the first override whose key is not in the config, if there is one."""
+    """A sentence about the first override whose key is not in the config, or None."""
     overrides = [arg for arg in argv[1:] if arg.lstrip("-").startswith("config.")]
     rest = [arg for arg in argv if arg not in overrides]
     with _sys_argv(rest):
@@ -61,7 +61,7 @@ def _unknown_key(values: flags.FlagValues, argv: list[str]) -> str | None:
             values(rest)
             config: Any = values.config
             config.to_dict()
-        except Exception:  # the trouble is not with an override
+        except Exception:  # the error is not in an override
             return None
     for override in overrides:
         key = override.lstrip("-").split("=")[0].removeprefix("config.")
@@ -74,8 +74,8 @@ def _unknown_key(values: flags.FlagValues, argv: list[str]) -> str | None:
     return None
 
 
-def _flat(error: Exception, argv: list[str]) -> str:
-    """An error's message on one line; of a quoted traceback, its last line."""
+def _one_line(error: Exception, argv: list[str]) -> str:
+    """An error's message on one line; for a quoted traceback, its last line."""
     text = str(error)
     if "Failed loading config file" in text or "Traceback" in text:
         last = text.strip().splitlines()[-1].strip()
