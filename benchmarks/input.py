@@ -152,23 +152,16 @@ def jpegs(count: int) -> list[bytes]:
 
 def ours() -> dict[str, Transform]:
     from inceptionnext_jax.data import sampler
-    from inceptionnext_jax.data.crop import NUM_UNIFORMS, eval_pixels, train_pixels
+    from inceptionnext_jax.data.crop import NUM_UNIFORMS, CenterCrop, RandomResizedCrop
 
     def train(file: bytes, index: int) -> Any:
-        pixels = train_pixels(
-            file,
-            sampler.image_uniforms(0, index + 2**20, NUM_UNIFORMS),
-            size=SIZE,
-            scale=(0.08, 1.0),
-            ratio=(3 / 4, 4 / 3),
-            hflip=0.5,
-            interpolation="random",
-        )
+        uniforms = sampler.image_uniforms(0, index + 2**20, NUM_UNIFORMS)
+        pixels = RandomResizedCrop(SIZE)(file, uniforms)
         return np.ascontiguousarray(pixels)  # as the copy into the batch
 
     def evaluate(file: bytes, index: int) -> Any:
         del index
-        return eval_pixels(file, size=SIZE, crop_pct=CROP_PCT, interpolation="bicubic")
+        return CenterCrop(SIZE, CROP_PCT, "bicubic")(file)
 
     return {"train": train, "eval": evaluate}
 

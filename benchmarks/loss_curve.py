@@ -32,13 +32,13 @@ from configs import digits
 from inceptionnext_jax import trees
 from inceptionnext_jax.convert import from_torch
 from inceptionnext_jax.convert.tables import family, locate
-from inceptionnext_jax.data import open_dataset
-from inceptionnext_jax.tasks import build_task
+from inceptionnext_jax.data import known_dataset, open_dataset
+from inceptionnext_jax.tasks.classification import build
 from inceptionnext_jax.train.optimizer import make_optimizer
 from inceptionnext_jax.train.plan import DTYPES, Plan, Sizes, make_plan
 from inceptionnext_jax.train.schedule import make_schedule
 from inceptionnext_jax.train.state import TrainState, create_state
-from inceptionnext_jax.train.step import make_train_step
+from inceptionnext_jax.train.step import StepScalars, make_train_step
 
 ROOT = Path(__file__).parent.parent
 STEPS, STEPS_PER_EPOCH, BATCH = 100, 10, 16
@@ -123,8 +123,8 @@ def _parts(net: Net, dtype: str) -> tuple[Any, Plan, Any]:
     config.update_from_flattened_dict(CHANGES)
     config.model.name, config.model.stage_depths = net.name, net.stage_depths
     config.compute_dtype = dtype
-    plan = make_plan(config, Sizes(STEPS_PER_EPOCH * BATCH, 0, 10), devices=1)
-    return config, plan, build_task(config, plan, [str(digit) for digit in range(10)])
+    plan = make_plan(config, Sizes(STEPS_PER_EPOCH * BATCH, 0), devices=1)
+    return config, plan, build.build(config, known_dataset("digits")).task
 
 
 def _timm_model(net: Net) -> Any:
@@ -167,8 +167,8 @@ def _ours(
     step = jax.jit(train_step, donate_argnums=0)
     losses = []
     for done, batch in enumerate(batches):
-        hyper = {"lr": np.asarray(schedule(done), DTYPES[config.compute_dtype])}
-        state, metrics = step(state, jax.tree.map(lambda a: a[None], batch), hyper)
+        rate = np.asarray(schedule(done), DTYPES[config.compute_dtype])
+        state, metrics = step(state, jax.tree.map(lambda a: a[None], batch), StepScalars(rate, {}))
         total, count = metrics["mean"]["loss"]
         losses.append(float(total) / float(count))
     return state, losses

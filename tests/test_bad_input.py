@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from inceptionnext_jax.checkpoints import folders
+from inceptionnext_jax.checkpoints import steps
 from inceptionnext_jax.checkpoints.manager import Checkpoints
 from inceptionnext_jax.data.tfrecord import load_or_build_index, masked_crc32c, read_payload
 from inceptionnext_jax.errors import RunError, UserError
@@ -77,7 +77,9 @@ def test_an_index_damaged_by_chance_is_built_again(tmp_path):
 def test_checkpoints_damaged_by_chance_are_gone_around_or_refused(tmp_path):
     """150 folders: a step is used only if none of its bytes has changed."""
     whole, rng = tmp_path / "whole", random.Random(0)
-    checkpoints = Checkpoints(whole, keep_latest=3, keep_best=1, best_metric="eval/top1")
+    checkpoints = Checkpoints(
+        whole, keep_latest=3, keep_best=1, best_metric="eval/top1", higher_is_better=True
+    )
     for step in (1, 2, 3):
         params = {"fc": {"kernel": np.full((16, 16), step, np.float32)}}
         checkpoints.save(create_state({"params": params}, optax.identity(), ema=False), step, {})
@@ -101,7 +103,7 @@ def test_checkpoints_damaged_by_chance_are_gone_around_or_refused(tmp_path):
             (workdir / "checkpoints" / "8").write_text("a file")
         good = {1, 2, 3} - touched
         try:
-            assert folders.claim(workdir, warn=lambda text: None) == max(good)
+            assert steps.set_damaged_aside(workdir, warn=lambda text: None) == max(good)
         except RunError:
             assert not good
             refused += 1

@@ -1,4 +1,4 @@
-"""The launch scripts, with commands that only pretend to train."""
+"""The launch scripts, with commands that stand in for training."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ LAUNCH = ROOT / "launch"
 
 
 def run_again(tmp_path, codes: str, **settings) -> tuple[int, list[str]]:
-    """(exit code, codes of the starts) where the starts end with `codes` one after the other."""
+    """(exit code, codes of the starts) if the starts end with `codes`, one after the other."""
     (tmp_path / "codes").write_text(codes.replace(" ", "\n") + "\n")
     command = (
         f"cd {tmp_path}; code=$(head -n 1 codes); sed -i 1d codes; echo $code >> starts; exit $code"
@@ -36,13 +36,13 @@ def run_again(tmp_path, codes: str, **settings) -> tuple[int, list[str]]:
         ("1 1 1 1 1 1 1 1", 1, 5),
     ],
 )
-def test_a_run_is_started_again_until_it_is_done_or_hopeless(tmp_path, codes, ends, starts):
+def test_a_run_is_started_again_until_it_is_done_or_keeps_failing(tmp_path, codes, ends, starts):
     code, started = run_again(tmp_path, codes)
     assert code == ends
     assert len(started) == starts
 
 
-def test_a_stop_is_passed_on_and_waited_for(tmp_path):
+def test_a_signal_is_forwarded_and_the_command_waited_for(tmp_path):
     command = "trap 'sleep 0.5; echo saved; exit 75' TERM; echo up; while :; do sleep 0.1; done"
     process = subprocess.Popen(
         [LAUNCH / "run_again.sh", "bash", "-c", command], stdout=subprocess.PIPE, text=True
@@ -58,7 +58,7 @@ def test_a_stop_is_passed_on_and_waited_for(tmp_path):
     ("code", "restarts", "requeued"),
     [(0, 0, False), (2, 0, False), (75, 3, True), (1, 0, True), (1, 50, False)],
 )
-def test_a_slurm_job_goes_back_into_the_queue(tmp_path, code, restarts, requeued):
+def test_a_slurm_job_is_requeued(tmp_path, code, restarts, requeued):
     for name, body in (("srun", f"exit {code}"), ("scontrol", f'echo "$@" > {tmp_path}/asked')):
         (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
         (tmp_path / name).chmod(0o755)

@@ -1,4 +1,4 @@
-"""Nothing in the package runs code, or a shell, on a stranger's word."""
+"""Untrusted input never runs code or a shell, and never escapes the workdir."""
 
 import ast
 from pathlib import Path
@@ -40,8 +40,8 @@ def test_no_pickle_no_eval_no_shell(path):
             assert isinstance(allowed.get("allow_pickle"), ast.Constant)
 
 
-def test_names_of_metrics_and_classes_cannot_lead_out_of_the_workdir(tmp_path):
-    """A class, and so a key of eval.json, may have any name; files have fixed ones."""
+def test_names_of_metrics_and_classes_cannot_escape_the_workdir(tmp_path):
+    """Classes, and so keys of eval.json, may have any name; file names are fixed."""
     import json
 
     from inceptionnext_jax.workdir.writers import JsonLines, TensorBoard
@@ -49,7 +49,7 @@ def test_names_of_metrics_and_classes_cannot_lead_out_of_the_workdir(tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir()
     names = ["../../outside", "/etc/outside", "a\nb", "\0", "eval/../../x", "🙂"]
-    lines, board = JsonLines(workdir, 0), TensorBoard(workdir, 0)
+    lines, board = JsonLines.open(workdir, 0), TensorBoard.open(workdir, 0)
     for writer in (lines, board):
         for step, name in enumerate(names, 1):
             writer.write(step, {name: 1.0})

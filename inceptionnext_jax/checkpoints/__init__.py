@@ -1,1 +1,1 @@
-"""A run's checkpoints on disk: which there are, whether they are whole, what they hold."""
+"""A run's checkpoints on disk: writing, manifests, retention, damage and reading."""

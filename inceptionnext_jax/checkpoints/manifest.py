@@ -1,7 +1,7 @@
-"""What a complete checkpoint consists of: every file's size and SHA-256, kept beside the files.
+"""The manifest of a checkpoint: every file's size and SHA-256, kept beside the files.
 
-The manifest is written when all processes have written their files and before the step gets its
-name, so a step without one is not a checkpoint of ours.
+It is written after all processes have written their files and before the step gets its name, so a
+step without one is not a complete checkpoint.
 """
 
 import hashlib
@@ -12,15 +12,15 @@ from inceptionnext_jax.workdir import storage
 from inceptionnext_jax.workdir.storage import StoragePath
 
 NAME = "MANIFEST.json"
-# Written by Orbax after the manifest, and read by nobody where a rename is the commit.
+# Written by Orbax after the manifest; not used where a rename is the commit.
 _UNLISTED = {NAME, storage.COMMITTED}
-_SMALL = 2**16  # bytes; files up to here are always read
+_SMALL = 2**16  # bytes; files up to this size are always read
 
 Entry = dict[str, int | str]  # {"size": bytes, "sha256": hex}
 
 
 def write_manifest(folder: StoragePath) -> None:
-    """Reads back all that was written to `folder`, and sends it to the disk with the manifest."""
+    """Writes the manifest from the files as read back, and flushes everything to the disk."""
     files = {name: _entry(path, sync=True) for name, path in _files(folder).items()}
     manifest = folder / NAME
     with manifest.open("w", encoding="utf-8") as file:
@@ -31,19 +31,19 @@ def write_manifest(folder: StoragePath) -> None:
 
 
 def find_damage(folder: StoragePath, thorough: bool = True) -> str | None:
-    """Returns what is wrong with a step's folder, naming the file, or None.
+    """Returns the first damage in a step's folder, naming the file, or None.
 
-    thorough: read every byte; otherwise of large files only the size is compared.
+    thorough: read every byte; otherwise large files are compared by size only.
     """
     name = NAME
     try:
         text = (folder / NAME).read_text(encoding="utf-8")
         files: dict[str, Entry] = json.loads(text)["files"]
-        # Written back, so that no changed byte of the manifest itself goes unnoticed.
+        # Comparing the whole text also finds a changed byte of the manifest itself.
         if text != _text(files) or not files:
             return f"{NAME} is damaged"
         for name, expected in files.items():
-            problem = _damage_of(folder / name, expected, thorough)
+            problem = _file_damage(folder / name, expected, thorough)
             if problem:
                 return f"{name} {problem}"
         unknown = _files(folder).keys() - files.keys()
@@ -57,7 +57,7 @@ def find_damage(folder: StoragePath, thorough: bool = True) -> str | None:
 
 
 def _files(folder: StoragePath) -> dict[str, StoragePath]:
-    """{name in the manifest: path} of all files but those that it does not list."""
+    """{name in the manifest: path} of all files that a manifest lists."""
     named = {path.relative_to(folder).as_posix(): path for path in storage.files_below(folder)}
     return {name: path for name, path in named.items() if name not in _UNLISTED}
 
@@ -70,7 +70,7 @@ def _entry(path: StoragePath, sync: bool = False) -> Entry:
         return {"size": file.tell(), "sha256": digest}
 
 
-def _damage_of(path: StoragePath, expected: Entry, thorough: bool) -> str | None:
+def _file_damage(path: StoragePath, expected: Entry, thorough: bool) -> str | None:
     size = storage.size(path)
     if size != expected["size"]:
         return f"is {size} bytes, expected {expected['size']}"

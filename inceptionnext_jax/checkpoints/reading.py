@@ -1,111 +1,151 @@
-"""Reading of a run's checkpoints: a step's folder with Orbax items `state` and `meta`.
+"""Reading a run's checkpoints: a step's folder with Orbax items `state` and `meta`.
 
-Whatever mesh wrote a step, it is read onto one device. The writing is `train.checkpoint`'s.
+Arrays are matched by their paths, so that empty collections need not match, and moved variables
+(`moved.RULES`) are found under their present paths.
 """
 
+import logging
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from inceptionnext_jax.checkpoints import folders
+from inceptionnext_jax.checkpoints import steps
 from inceptionnext_jax.checkpoints.manifest import find_damage
-from inceptionnext_jax.checkpoints.quiet import only_errors
-from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.checkpoints.moved import current_path, current_paths
+from inceptionnext_jax.errors import UserError, first_line
 from inceptionnext_jax.models.stacking import unstack_blocks
+from inceptionnext_jax.runtime.log_levels import log_level
 from inceptionnext_jax.trees import nested, paths_and_leaves
+from inceptionnext_jax.types import PyTree, Variables
 from inceptionnext_jax.workdir import storage
 from inceptionnext_jax.workdir.storage import StoragePath
 
-Shapes = dict[str, tuple[tuple[int, ...], str]]
-_WEIGHTS = ("params", "batch_stats", "ema")  # of the state; the rest is the optimizer's
-_INFLATION = 1100  # times its size on disk that a state may claim: compression gives no more
+Shapes = dict[str, tuple[tuple[int, ...], str]]  # {path: (shape, dtype)}
+SHOWN = 5  # mismatches of one kind that a message lists
+_WEIGHTS = ("params", "batch_stats", "host", "ema")  # parts of the state that read_step returns
+_INFLATION = 1100  # a state may claim this many times its files' bytes: compression gives no more
 
 
 def find_step(path: StoragePath) -> StoragePath | None:
-    """The step folder that `path` means: itself, or the newest whole one of a workdir; or None.
+    """The step folder that `path` means: itself, or a workdir's newest undamaged one; or None.
 
-    Raises UserError for a step that is damaged and a bucket that cannot be read, RunError for a
-    workdir whose steps all are damaged.
+    Raises UserError for a damaged step and a bucket that cannot be read, RunError for a workdir
+    whose steps are all damaged.
     """
-    with storage.reaching(path):
-        return _found_step(path)
+    with storage.explaining_bucket_errors(path):
+        if (path / "state").is_dir() or (path.name.isdigit() and path.parent.name == steps.FOLDER):
+            damage = find_damage(path) if path.is_dir() else None
+            if damage:
+                raise UserError(f"{steps.damage_message(path, damage)}; name another step")
+            return path if path.is_dir() else None
+        return steps.newest_undamaged(path) if path.is_dir() else None
 
 
-def _found_step(path: StoragePath) -> StoragePath | None:
-    if (path / "state").is_dir() or (path.name.isdigit() and path.parent.name == folders.FOLDER):
-        damage = find_damage(path) if path.is_dir() else None
-        if damage:
-            raise UserError(f"{folders.described(path, damage)}; name another step")
-        return path if path.is_dir() else None
-    return folders.newest_good(path) if path.is_dir() else None
-
-
-def read_meta(step_folder: StoragePath) -> dict[str, Any]:
+def read_meta(step: StoragePath) -> dict[str, Any]:
     """The meta item of a step's folder."""
     with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
-        return checkpointer.restore(step_folder / "meta")
+        return checkpointer.restore(step / "meta")
 
 
-def saved_shapes(step_folder: StoragePath) -> Shapes:
-    """{path: (shape, dtype)} of the state in a step's folder, without reading the arrays."""
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        tree = checkpointer.metadata(step_folder / "state").item_metadata.tree
-    return {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in paths_and_leaves(tree)}
+def read_state(step: StoragePath, abstract: PyTree) -> PyTree:
+    """The state in a step's folder, in the structure and on the shardings of `abstract`.
+
+    Raises UserError, naming the step and the paths, unless exactly the paths, shapes and dtypes of
+    `abstract` were saved.
+    """
+    saved = _saved_tree(step)
+    check_fits(current_paths(_shapes(saved)), abstract, str(step))
+    wanted = dict(paths_and_leaves(abstract))
+    # A tree as it was saved, whose leaves are `abstract`'s.
+    requested = jax.tree.unflatten(
+        jax.tree.structure(saved),
+        [wanted[current_path(path)] for path, _ in paths_and_leaves(saved)],
+    )
+    leaves = current_paths(dict(paths_and_leaves(_read_arrays(step, requested))))
+    return jax.tree.unflatten(jax.tree.structure(abstract), [leaves[path] for path in wanted])
 
 
-def read_arrays(step_folder: StoragePath, wanted: Any) -> Any:
-    """Restores a part of a step's state, onto the shardings of `wanted` (shapes with shardings)."""
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        return checkpointer.restore(
-            step_folder / "state",
-            args=ocp.args.PyTreeRestore(
-                item=wanted,
-                restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
-                partial_restore=True,
-            ),
-        )
-
-
-def read_step(step: StoragePath) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
+def read_step(step: StoragePath) -> tuple[Variables, Variables | None, dict[str, Any]]:
     """Returns (variables, averages or None, meta) of a step as host arrays in the plain tree.
 
-    Raises UserError when the step is damaged, or is not laid out as a run writes it.
+    Any mesh may have written the step; one device reads it. Raises UserError if the step is
+    damaged or not laid out as a run writes it.
     """
     _refuse_links(step)
     try:
-        with only_errors("absl"):  # Orbax misses a file that a run does not write
+        with log_level("absl", logging.ERROR):  # Orbax misses a file that runs do not write
             return _read_step(step)
     except UserError:
         raise
     except Exception as error:  # Orbax and TensorStore raise anything for damaged files
         raise UserError(
-            f"checkpoint {step} is damaged ({_first_line(error)}); take another step or write it "
+            f"checkpoint {step} is damaged ({first_line(error)}); take another step or write it "
             f"again"
         ) from error
 
 
-def _read_step(step: StoragePath) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
+def _read_step(step: StoragePath) -> tuple[Variables, Variables | None, dict[str, Any]]:
     meta = read_meta(step)
     if not isinstance(meta, dict):
-        raise ValueError("its meta is no JSON object")
-    shapes = {p: about for p, about in saved_shapes(step).items() if p.split("/")[0] in _WEIGHTS}
-    _check_claims(step, shapes)
+        raise ValueError("its meta is not a JSON object")
+    shapes = {
+        path: shape
+        for path, shape in _shapes(_saved_tree(step)).items()
+        if path.split("/")[0] in _WEIGHTS
+    }
+    _check_claimed_sizes(step, shapes)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    wanted = nested(
-        {
-            path: jax.ShapeDtypeStruct(shape, dtype, sharding=device)
-            for path, (shape, dtype) in shapes.items()
-        }
+    requested = {
+        path: jax.ShapeDtypeStruct(shape, dtype, sharding=device)
+        for path, (shape, dtype) in shapes.items()
+    }
+    arrays = dict(paths_and_leaves(_read_arrays(step, nested(requested), partial=True)))
+    restored = unstack_blocks(
+        nested({current_path(path): np.asarray(array) for path, array in arrays.items()})
     )
-    restored = unstack_blocks(jax.tree.map(np.asarray, read_arrays(step, wanted)))
-    variables = {"params": restored["params"], "batch_stats": restored.get("batch_stats", {})}
-    return variables, restored.get("ema"), meta
+    averages = restored.get("ema")
+    return _variables(restored), _variables(averages) if averages else None, meta
+
+
+def _variables(collections: dict[str, PyTree]) -> Variables:
+    """The model's collections: "params", "batch_stats" (maybe empty), and "host" if there is one.
+
+    Raises ValueError if there are no parameters.
+    """
+    if "params" not in collections:
+        raise ValueError("its state holds no params")
+    host = {"host": collections["host"]} if "host" in collections else {}
+    stats = collections.get("batch_stats", {})
+    return {"params": collections["params"], "batch_stats": stats, **host}
+
+
+def _saved_tree(step: StoragePath) -> PyTree:
+    """The state's tree as it was saved: dicts and lists with a description of each array."""
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        return checkpointer.metadata(step / "state").item_metadata.tree
+
+
+def _shapes(saved: PyTree) -> Shapes:
+    return {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in paths_and_leaves(saved)}
+
+
+def _read_arrays(step: StoragePath, requested: PyTree, partial: bool = False) -> PyTree:
+    """The arrays of a step's state, or some of them, on the shardings of `requested`."""
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        return checkpointer.restore(
+            step / "state",
+            args=ocp.args.PyTreeRestore(
+                item=requested,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(requested),
+                partial_restore=partial,
+            ),
+        )
 
 
 def _refuse_links(step: StoragePath) -> None:
-    """A run never writes links into a step; they would lead out of it."""
+    """Raises UserError for symbolic links, which runs never write: they could lead anywhere."""
     for path in () if storage.in_bucket(step) else step.rglob("*"):
         if path.is_symlink():
             raise UserError(
@@ -114,8 +154,8 @@ def _refuse_links(step: StoragePath) -> None:
             )
 
 
-def _check_claims(step: StoragePath, shapes: Shapes) -> None:
-    """No size is believed before it is compared with the files'."""
+def _check_claimed_sizes(step: StoragePath, shapes: Shapes) -> None:
+    """Compares the sizes that a state claims with its files', before anything is allocated."""
     claimed = sum(
         int(np.prod(shape, dtype=object)) * np.dtype(jax.numpy.dtype(dtype)).itemsize
         for shape, dtype in shapes.values()
@@ -125,6 +165,27 @@ def _check_claims(step: StoragePath, shapes: Shapes) -> None:
         raise ValueError(f"it claims {claimed:,} bytes of weights in {stored:,} bytes of files")
 
 
-def _first_line(error: Exception) -> str:
-    text = f"{type(error).__name__}: {error}".strip()
-    return text.splitlines()[0][:160]
+def check_fits(saved: Shapes, wanted: PyTree, where: str) -> None:
+    """Raises UserError with every path that is missing, unknown or of another shape or dtype."""
+    expected = {
+        path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in paths_and_leaves(wanted)
+    }
+    problems = []
+    for kind, odd in (
+        ("lacks", sorted(expected.keys() - saved.keys())),
+        ("also holds", sorted(saved.keys() - expected.keys())),
+    ):
+        if odd:
+            more = f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
+            problems.append(f"{kind} {', '.join(odd[:SHOWN])}{more}")
+    differing = [path for path in expected if path in saved and saved[path] != expected[path]]
+    for path in differing[:SHOWN]:
+        (shape, dtype), (want_shape, want_dtype) = saved[path], expected[path]
+        problems.append(f"{path} is {dtype}{list(shape)}, expected {want_dtype}{list(want_shape)}")
+    if len(differing) > SHOWN:
+        problems.append(f"{len(differing) - SHOWN} more differ in shape or dtype")
+    if problems:
+        raise UserError(
+            f"checkpoint {where} does not fit this config: {'; '.join(problems)}; "
+            f"use the config that wrote it, or init_from and a new workdir"
+        )

@@ -1,4 +1,4 @@
-"""`checkpoints`: lists, verifies and prunes the steps of a workdir."""
+"""`checkpoints`: lists, verifies and prunes the steps in a workdir."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _HEADER = ("step", "size", "saved", "state", "metrics")
 _DAMAGED = 1  # exit code if --verify finds damage
 _EXAMPLES = """\
-examples (the first trains two steps on synthetic images, to have something to list):
+examples (the first trains two steps on synthetic images, so that there is something to list):
   python main.py --config=configs/atto.py:debug --workdir=out/debug
   python -m inceptionnext_jax checkpoints out/debug
   python -m inceptionnext_jax checkpoints out/debug --verify
@@ -29,11 +29,11 @@ def add_parser(subparsers: Any) -> None:
         subparsers,
         "checkpoints",
         help="list a workdir's checkpoints; verify or prune them",
-        description="Lists the checkpoints of a workdir, newest first, checked against their "
-        "manifests.",
+        description="Lists the checkpoints of a workdir, newest first, and compares them with "
+        "their manifests.",
         examples=_EXAMPLES,
     )
-    parser.add_argument("workdir", metavar="WORKDIR", help="the folder of a run, or gs://…")
+    parser.add_argument("workdir", metavar="WORKDIR", help="a run's folder, or gs://…")
     parser.add_argument("--verify", action="store_true", help="compare every byte's checksum")
     parser.add_argument(
         "--prune",
@@ -48,22 +48,22 @@ def run(args: argparse.Namespace) -> int:
     from inceptionnext_jax.workdir import storage
 
     workdir = storage.storage_path(args.workdir)
-    with storage.reaching(workdir):
+    with storage.explaining_bucket_errors(workdir):
         if not workdir.is_dir():
             raise UserError(f"{args.workdir} is not a folder; expected the workdir of a run")
         return _list(workdir, args)
 
 
 def _list(workdir: "StoragePath", args: argparse.Namespace) -> int:
-    from inceptionnext_jax.checkpoints import folders
+    from inceptionnext_jax.checkpoints import steps
 
     thorough = args.verify or args.prune
     rows, damaged = [], []
-    for folder in folders.step_folders(workdir):
+    for folder in steps.step_folders(workdir):
         row, whole = _row(folder, thorough)
         rows.append(row)
         damaged += [] if whole else [folder]
-    aside, left = folders.set_aside(workdir), folders.leftovers(workdir)
+    aside, left = steps.damaged_folders(workdir), steps.leftovers(workdir)
     rows += [(path.name, _size(path), "", "set aside as damaged", "") for path in aside]
     rows += [(path.name, _size(path), "", "left by a killed run", "") for path in left]
     if not rows:
@@ -77,16 +77,16 @@ def _list(workdir: "StoragePath", args: argparse.Namespace) -> int:
 
 
 def _row(folder: "StoragePath", thorough: bool) -> tuple[tuple[str, ...], bool]:
-    """(the step's row in the table, whether the checks found no damage)."""
+    """(the table's row, whether the files that were read are undamaged)."""
     from inceptionnext_jax.checkpoints.manifest import NAME, find_damage
     from inceptionnext_jax.workdir import storage
 
     damage = find_damage(folder, thorough)
     state = f"damaged: {damage}" if damage else ("verified" if thorough else "complete")
-    saved = folder / NAME
-    when = storage.modified(saved if saved.is_file() else folder)
-    day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
-    return (folder.name, _size(folder), day, state, _metrics(folder)), damage is None
+    manifest = folder / NAME
+    seconds = storage.modified(manifest if manifest.is_file() else folder)
+    saved = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    return (folder.name, _size(folder), saved, state, _metrics(folder)), damage is None
 
 
 def _metrics(folder: "StoragePath") -> str:
@@ -106,9 +106,9 @@ def _size(folder: "StoragePath") -> str:
 
 def _prune(workdir: "StoragePath", folders: "list[StoragePath]") -> None:
     from inceptionnext_jax.workdir import storage
-    from inceptionnext_jax.workdir.folder import lock as hold
+    from inceptionnext_jax.workdir.lock import acquire_lock
 
-    lock = hold(workdir)  # an active run may still finish steps that look unfinished
+    lock = acquire_lock(workdir)  # a running job may be about to finish an unfinished step
     try:
         for folder in folders:
             storage.delete(folder)

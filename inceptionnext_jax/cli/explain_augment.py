@@ -128,29 +128,29 @@ def augmented_rows(config: "ConfigDict", step: int, rows: int, columns: int) -> 
     from inceptionnext_jax import models
     from inceptionnext_jax.augment.recipe import AugmentSettings
     from inceptionnext_jax.cli import job
-    from inceptionnext_jax.tasks import build_task
-    from inceptionnext_jax.train import plan as plans
+    from inceptionnext_jax.tasks.classification import build
     from inceptionnext_jax.train import validate
 
     config = config.copy_and_resolve_references()
     # The images do not depend on these, so a pod's config works on a laptop.
     config.mesh.data, config.mesh.fsdp, config.data.workers = -1, 1, 0
     job.configure_jax(config)
-    validate.refuse(validate.check(config, devices=1))
-    dataset = job.open_dataset(config)
-    plan = plans.make_plan(config, job.data_sizes(dataset), devices=1)
-    task = build_task(config, plan, dataset.class_names, dataset.multi_label)
+    validate.refuse(job.check(config, devices=1))
+    dataset = build.open_data(config)
+    validate.refuse(build.check_data(config, dataset))
+    built = build.build(config, dataset)
+    plan = job.make_plan(config, dataset, built, devices=1)
     augment = config.augment
     mixes = AugmentSettings(
         mixup=augment.mixup, cutmix=augment.cutmix, mix_prob=augment.mix_prob
     ).mixes
     # Without mixing, images need no partners: only those shown are loaded.
-    size = plan.mix_group if mixes else min(columns, plan.batch_size)
+    size = build.mix_group(config) if mixes else min(columns, plan.batch_size)
     per_step = plan.batch_size // size
     groups = [_Group(step + row // per_step, row % per_step, size) for row in range(rows)]
     info = models.model_info(config.model.name)
     found: list[Row] = []
-    for group, batch in _augmented(config, plan, dataset, task, groups):
+    for group, batch in _augmented(config, plan, built, groups):
         images = batch["image"][:columns]
         weights = [
             _weights(target, config.loss.label_smoothing, dataset.class_names)
@@ -160,7 +160,7 @@ def augmented_rows(config: "ConfigDict", step: int, rows: int, columns: int) -> 
     return found
 
 
-def _augmented(config: "ConfigDict", plan: Any, dataset: Any, task: Any, groups: list[_Group]):
+def _augmented(config: "ConfigDict", plan: Any, built: Any, groups: list[_Group]):
     """Yields (group, its augmented batch as numpy arrays) in order."""
     import jax
     import numpy as np
@@ -168,13 +168,13 @@ def _augmented(config: "ConfigDict", plan: Any, dataset: Any, task: Any, groups:
     from inceptionnext_jax.cli.job import open_training
     from inceptionnext_jax.train.step import step_keys
 
-    augment = jax.jit(task.augment)
+    augment = jax.jit(built.task.augment)
     for step in sorted({group.step for group in groups}):
         wanted = [group for group in groups if group.step == step]
         positions = np.concatenate(
             [np.arange(group.first, group.first + group.size, dtype=np.int32) for group in wanted]
         )
-        with open_training(config, plan, dataset, positions, step - 1, step) as batches:
+        with open_training(config, plan, built.train, positions, step - 1, step) as batches:
             loaded = next(batches)
         augment_key, _ = step_keys(config.seed, step - 1)
         for number, group in enumerate(wanted):

@@ -2,30 +2,30 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from inceptionnext_jax import data, models
+from inceptionnext_jax import data
 from inceptionnext_jax.convert.load import Say, load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.runtime.compilation_cache import cache_compilations
-from inceptionnext_jax.runtime.memory import share_one_heap
+from inceptionnext_jax.runtime.memory import use_one_malloc_arena
 from inceptionnext_jax.runtime.multihost import exit_together, on_all_processes
-from inceptionnext_jax.tasks import build_task, check_labels
+from inceptionnext_jax.tasks import task_kind
+from inceptionnext_jax.tasks.kind import Data, Input, Job
 from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train import plan as plans
 from inceptionnext_jax.train import validate
-from inceptionnext_jax.train.evaluate import Evaluator
-from inceptionnext_jax.train.init_from import other_classes
-from inceptionnext_jax.train.loop import Run, evaluate_weights, train
+from inceptionnext_jax.train.evaluate import Evaluator, evaluate_weights
+from inceptionnext_jax.train.init_state import abstract_weights, other_classes, put_on_mesh
+from inceptionnext_jax.train.loop import train
 from inceptionnext_jax.train.progress import Reporter
-from inceptionnext_jax.train.start import init_key
-from inceptionnext_jax.train.weights import place
-from inceptionnext_jax.workdir import folder as workdirs
+from inceptionnext_jax.train.run import Run
 from inceptionnext_jax.workdir import storage
+from inceptionnext_jax.workdir.description import config_as_json, describe
+from inceptionnext_jax.workdir.folder import Workdir, open_workdir
 
 
 def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:
@@ -33,7 +33,7 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
 
     Raises UserError with all that is wrong with config, data and flags, a line each.
     """
-    share_one_heap()
+    use_one_malloc_arena()
     configure_jax(config)
     if mode == "plan":
         return _plan(config)
@@ -42,7 +42,7 @@ def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str 
 
 
 def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:
-    problems = validate.check(config, jax.device_count())
+    problems = check(config, jax.device_count())
     if workdir is None:
         problems.append("--workdir is required: the folder for checkpoints and logs")
     else:
@@ -51,16 +51,28 @@ def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | N
         except UserError as error:
             problems.append(f"--workdir={error}")
     try:
-        dataset = open_dataset(config)
-        problems += check_labels(config, dataset.num_classes, dataset.multi_label)
+        kind = task_kind(config.task)
+        dataset = kind.open_data(config)
+        problems += kind.check_data(config, dataset)
     except UserError as error:
         problems.append(str(error))
     on_all_processes(lambda: validate.refuse(problems))
-    plan = plans.make_plan(config, data_sizes(dataset), jax.device_count())
-    where = storage.storage_path(str(workdir))
-    with workdirs.opened(where) as opened:
-        run = _make_run(config, plan, dataset, opened)
+    job = kind.build(config, dataset)
+    plan = make_plan(config, dataset, job, jax.device_count())
+    with open_workdir(storage.storage_path(str(workdir))) as opened:
+        run = _make_run(config, plan, job, opened)
         return train(run) if mode == "train" else _evaluate(run, checkpoint)
+
+
+def check(config: ConfigDict, devices: int) -> list[str]:
+    """Everything that is wrong with a config on so many devices, a sentence each."""
+    return validate.check(config, devices)
+
+
+def make_plan(config: ConfigDict, dataset: Data, job: Job, devices: int) -> plans.Plan:
+    """The plan of a valid config."""
+    sizes = plans.Sizes(dataset.num_train, dataset.num_eval)
+    return plans.make_plan(config, sizes, devices, job.footprint)
 
 
 def configure_jax(config: ConfigDict) -> None:
@@ -71,157 +83,111 @@ def configure_jax(config: ConfigDict) -> None:
         cache_compilations(config.compilation_cache)
 
 
-def open_dataset(config: ConfigDict) -> data.Dataset:
-    """The config's data; raises UserError when they are not there, saying how to get them."""
-    return data.open_dataset(
-        config.data.name,
-        config.data.dir,
-        train_split=config.data.train_split,
-        eval_split=config.data.eval_split,
-        image_size=config.data.image_size,
-        num_classes=config.model.num_classes,
-        seed=config.seed,
-    )
-
-
-def data_sizes(dataset: data.Dataset) -> plans.Sizes:
-    """What a plan needs to know of the data."""
-    return plans.Sizes(dataset.num_train, dataset.num_eval, dataset.num_classes)
-
-
 def open_training(
     config: ConfigDict,
     plan: plans.Plan,
-    dataset: data.Dataset,
+    given: Input,
     positions: np.ndarray,
     start_step: int,
     stop_step: int | None = None,
 ) -> data.BatchIterator:
     """The rows `positions` of the global batches that training sees from `start_step` (0-based)."""
     return data.train_batches(
-        dataset.train,
+        given.source,
+        given.transforms,
         seed=config.seed,
         batch_size=plan.batch_size,
         positions=positions,
         start_step=start_step,
         stop_step=stop_step,
-        image_size=config.data.image_size,
-        scale=config.augment.scale,
-        ratio=config.augment.ratio,
-        hflip=config.augment.hflip,
-        interpolation=config.augment.interpolation,
         workers=plan.workers,
         max_bad=config.data.max_bad,
+        order=given.order,
     )
 
 
 def _plan(config: ConfigDict) -> int:
     """Prints what the config resolves to here, and all that is wrong with it.
 
-    Data that are not here are no mistake: a plan is often made on another machine.
+    Missing data are no mistake: a plan is often made on another machine.
     """
     reporter = Reporter()
-    reporter.say(json.dumps(workdirs.as_json(config), indent=1))
-    problems = validate.check(config, jax.device_count())
+    reporter.say(json.dumps(config_as_json(config), indent=1))
+    problems = check(config, jax.device_count())
     missing = None
     try:
-        dataset = open_dataset(config)
-        sizes = data_sizes(dataset)
-        problems += check_labels(config, dataset.num_classes, dataset.multi_label)
+        kind = task_kind(config.task)
+        dataset = kind.open_data(config)
+        problems += kind.check_data(config, dataset)
     except UserError as error:
-        missing, known = str(error), data.known_sizes(config.data.name)
-        if known is None:
+        missing = str(error)
+        dataset = kind.known_data(config)
+        if dataset is None:
             validate.refuse([*problems, missing])
-        else:
-            sizes = plans.Sizes(*known)
     validate.refuse(problems)
-    _show(config, plans.make_plan(config, sizes, jax.device_count()), reporter)
+    job = kind.build(config, dataset)
+    _show(config, make_plan(config, dataset, job, jax.device_count()), job, reporter)
     if missing:
         reporter.say(f"data: {missing}")
     reporter.say("verdict: " + ("runs once the data are there" if missing else "runs here"))
     return 0
 
 
-def _show(config: ConfigDict, plan: plans.Plan, reporter: Reporter) -> dict[str, str]:
-    """Prints the table of derived values and the notes; returns {what: resolved}."""
-    rows = plans.rows(config, plan)
+def _show(config: ConfigDict, plan: plans.Plan, job: Job, reporter: Reporter) -> dict[str, str]:
+    """Prints the table of derived values and the notes; returns {subject: resolved}."""
+    rows = [*job.rows(plan), *plans.rows(config, plan)]
     reporter.table("requested → resolved", rows)
     for note in plan.notes:
         reporter.say(f"note: {note}")
-    return {what: resolved for what, _, resolved in rows}
+    return {subject: resolved for subject, _, resolved in rows}
 
 
-def _make_run(
-    config: ConfigDict, plan: plans.Plan, dataset: data.Dataset, workdir: workdirs.Workdir
-) -> Run:
+def _make_run(config: ConfigDict, plan: plans.Plan, job: Job, workdir: Workdir) -> Run:
     reporter = Reporter(enabled=jax.process_index() == 0)
-    resolved = _show(config, plan, reporter)
+    resolved = _show(config, plan, job, reporter)
     mesh = meshes.make_mesh(plan.mesh_data, plan.mesh_fsdp)
     positions = meshes.local_positions(mesh, plan.accumulate, plan.micro_batch)
     eval_positions = meshes.local_positions(mesh, 1, plan.eval_batch)
-    task = build_task(config, plan, dataset.class_names, dataset.multi_label)
 
     def open_from(start_step: int) -> data.BatchIterator:
-        return open_training(config, plan, dataset, positions, start_step)
+        return open_training(config, plan, job.train, positions, start_step)
 
     def open_evaluation() -> data.BatchIterator:
         return data.eval_batches(
-            dataset.eval,
+            job.evaluation.source,
+            job.evaluation.transforms,
             batch_size=plan.eval_batch,
             positions=eval_positions,
-            image_size=config.data.image_size,
-            crop_pct=plan.crop_pct,
-            interpolation=config.data.interpolation,
             workers=plan.workers,
             max_bad=config.data.max_bad,
+            order=job.evaluation.order,
         )
 
     return Run(
         config=config,
         plan=plan,
-        task=task,
+        task=job.task,
         mesh=mesh,
         workdir=workdir,
         open_training=open_from,
-        evaluator=Evaluator(task, mesh, plan.eval_batch, open_evaluation, config.data.cache),
-        description={
-            **workdirs.describe(config, resolved),
-            "class_names": list(dataset.class_names),
-            "preprocessing": _preprocessing(config, plan),
-        },
+        evaluator=Evaluator(job.task, mesh, plan.eval_batch, open_evaluation, config.data.cache),
+        description={**describe(config, resolved), **job.task.metadata()},
         reporter=reporter,
     )
 
 
-def _preprocessing(config: ConfigDict, plan: plans.Plan) -> dict[str, Any]:
-    """What an image goes through before the weights may judge it."""
-    info = models.model_info(config.model.name)
-    return {
-        "image_size": config.data.image_size,
-        "crop_pct": plan.crop_pct,
-        "interpolation": config.data.interpolation,
-        "mean": list(info.mean),
-        "std": list(info.std),
-    }
-
-
 def _evaluate(run: Run, checkpoint: str | None) -> int:
     """Evaluates the newest checkpoint of the workdir, or the weights at `checkpoint`."""
-    source = checkpoint or str(run.workdir.place)
+    source = checkpoint or str(run.workdir.path)
     model, say = run.config.model, run.reporter.say
     variables, averages, meta = load_weights(source, model.name, model.stage_depths, say)
-    _check_classes(run.description["class_names"], meta.get("class_names", ()), source, say)
-    shapes = jax.eval_shape(run.task.init, init_key(run.config.seed))
-    shapes = {"params": shapes["params"], "batch_stats": shapes.get("batch_stats", {})}
-    abstract = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        shapes,
-        meshes.state_shardings(run.mesh, shapes),
-    )
-    weights = place(variables, abstract, source)
+    own, given = run.description.get("class_names", ()), meta.get("class_names", ())
+    _check_classes(own, given, source, say)
+    abstract = abstract_weights(run.task, run.mesh, run.config.seed)
+    weights = put_on_mesh(variables, abstract, source)
     if averages is not None:
-        averages = place(averages, abstract, f"{source} (ema)")
-    scores, report = evaluate_weights(run, weights, averages)
+        averages = put_on_mesh(averages, abstract, f"{source} (ema)")
+    scores, report = evaluate_weights(run.evaluator, weights, averages)
     if jax.process_index() == 0:
         step = meta.get("step")
         run.task.save_report({"step": step, "checkpoint": source, **report}, run.workdir.logs)
@@ -230,7 +196,7 @@ def _evaluate(run: Run, checkpoint: str | None) -> int:
     return 0
 
 
-def _check_classes(own: list[str], given: Sequence[str], source: str, say: Say) -> None:
+def _check_classes(own: Sequence[str], given: Sequence[str], source: str, say: Say) -> None:
     """Refuses a checkpoint whose classes cannot be those of the data, and warns where they may."""
     differing = other_classes(own, given)
     if differing is None:

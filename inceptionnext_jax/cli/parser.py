@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from inceptionnext_jax.errors import print_error
+
 
 class Parser(argparse.ArgumentParser):
     """Prints help texts as they are written; reports a mistake as `error: …` with exit code 2.
@@ -20,7 +22,7 @@ class Parser(argparse.ArgumentParser):
         self._takes_config = takes_config
 
     def error(self, message: str) -> NoReturn:
-        print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
+        print_error(f"{message}; see {self.prog} --help")
         raise SystemExit(2)
 
     def parse_known_args(  # type: ignore[override]

@@ -1,10 +1,11 @@
 """Weight files from the Hugging Face hub, through its own cache."""
 
+import logging
 import re
 from pathlib import Path
 
-from inceptionnext_jax.checkpoints.quiet import only_errors
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.runtime.log_levels import log_level
 
 PREFIX = "hf://"
 FILES = ("model.safetensors", "pytorch_model.bin")  # the first that is there
@@ -31,7 +32,7 @@ def fetch_weights(source: str) -> Path:
     missing: list[str] = []
     for file in FILES:
         try:
-            with only_errors("huggingface_hub"):  # it tries again and again, and says so
+            with log_level("huggingface_hub", logging.ERROR):  # it logs each of many attempts
                 return Path(hf_hub_download(name, file))
         except errors.LocalEntryNotFoundError as error:  # no network; a kind of the next
             raise _out_of_reach(source, name, "no network, or HF_HUB_OFFLINE is set") from error

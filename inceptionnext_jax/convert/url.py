@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import os
 import re
 import shutil
 import urllib.error
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from inceptionnext_jax.convert.files import is_weight_file
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.files import replaced
+from inceptionnext_jax.files import cache_folder, replaced
 
 _TIMEOUT_SECONDS = 30
 _BLOCK = 1 << 20
@@ -35,9 +34,8 @@ def cached_path(address: str) -> Path:
             f"{address} is the address of no weight file: it should end in .safetensors, .npz, "
             f".pth, .pt or .bin"
         )
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(address.encode()).hexdigest()[:12]
-    return cache / "inceptionnext_jax" / f"{digest}-{safe}"
+    return cache_folder() / f"{digest}-{safe}"
 
 
 def fetch(

@@ -1,9 +1,10 @@
 """Batches by step: content is a function of (seed, step, global position) and of nothing else.
 
-A batch is made of chunks of up to CHUNK_ROWS consecutive rows. Chunks are what Grain hands to its
-worker processes in turn, so that all of them work on the same batch, and what this process joins
-into batches again. Grain's position is simply the chunk's number counted from start_step: going on
-at any step costs nothing and needs no iterator state.
+This module knows sampling, workers, damage and order; the arrays of a batch are the transform's. A
+batch is made of chunks of up to CHUNK_ROWS consecutive rows. Grain hands chunks to its worker
+processes in turn, so that all of them work on the same batch, and this process joins them into
+batches again. Grain's position is simply the chunk's number counted from start_step: continuing at
+any step costs nothing and needs no iterator state.
 """
 
 import gc
@@ -12,7 +13,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import connection
@@ -24,25 +25,22 @@ from absl import flags
 
 from inceptionnext_jax.data import sampler
 from inceptionnext_jax.data.bad_images import GOOD, BadImages, first_good
-from inceptionnext_jax.data.crop import (
-    NUM_UNIFORMS,
-    check_interpolation,
-    eval_pixels,
-    train_pixels,
-)
 from inceptionnext_jax.data.dataset import Example, Source
 from inceptionnext_jax.data.decode import BadImageError
-from inceptionnext_jax.data.multilabel import empty_labels
+from inceptionnext_jax.data.order import OnceEach, Order, ShuffledEpochs
+from inceptionnext_jax.data.transform import ArraySpec, Transform
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.types import HostBatch
 
 CHUNK_ROWS = 32  # 4.8 MB at 224 pixels: small enough for shared memory, large enough for pickling
 _ENDLESS = 2**40  # steps; "no stop_step"
+_BAD = "bad"  # a chunk's column of damaged examples, which batches do not have
 
-Batch = dict[str, np.ndarray]
+BatchSpec = dict[str, ArraySpec]
 
 
 class _Rows(Protocol):
-    """Makes the rows lo..hi-1 of this process's part of a step's batch."""
+    """Makes rows lo..hi-1 of this process's part of a step's batch."""
 
     @property
     def num_rows(self) -> int: ...
@@ -50,101 +48,98 @@ class _Rows(Protocol):
     @property
     def source(self) -> Source: ...
 
-    def pixels(self, example: Example) -> np.ndarray: ...
+    @property
+    def specs(self) -> tuple[BatchSpec, ...]: ...
 
-    def make(self, step: int, lo: int, hi: int) -> Batch: ...
+    def load(self, example: Example) -> Any: ...
+
+    def make(self, step: int, lo: int, hi: int) -> HostBatch: ...
 
 
 @dataclass(frozen=True)
 class _TrainRows:
     source: Source
+    transforms: tuple[Transform, ...]
+    order: Order
     seed: int
     batch_size: int
     positions: np.ndarray
-    image_size: int
-    scale: tuple[float, float]
-    ratio: tuple[float, float]
-    hflip: float
-    interpolation: str
 
     @property
     def num_rows(self) -> int:
         return len(self.positions)
 
-    def make(self, step: int, lo: int, hi: int) -> Batch:
-        images = np.empty((hi - lo, self.image_size, self.image_size, 3), np.uint8)
-        labels = empty_labels(self.source, hi - lo)
-        bad = np.empty(hi - lo, np.int64)
-        for row, position in enumerate(self.positions[lo:hi].tolist()):
-            index = sampler.train_index(
-                seed=self.seed,
-                step=step,
-                position=position,
-                batch_size=self.batch_size,
-                num_examples=len(self.source),
-            )
-            draw = step * self.batch_size + position
-            images[row], example, bad[row] = first_good(
-                self.source, index, partial(self.pixels, draw=draw)
-            )
-            labels[row] = example.label
-        return {"image": images, "label": labels, "bad": bad}
+    @property
+    def specs(self) -> tuple[BatchSpec, ...]:
+        return tuple(dict(transform.spec) for transform in self.transforms)
 
-    def pixels(self, example: Example, draw: int = 0) -> np.ndarray:
-        return train_pixels(
-            example.image,
-            sampler.image_uniforms(self.seed, draw, NUM_UNIFORMS),
-            size=self.image_size,
-            scale=self.scale,
-            ratio=self.ratio,
-            hflip=self.hflip,
-            interpolation=self.interpolation,
-            name=example.name,
-        )
+    def make(self, step: int, lo: int, hi: int) -> HostBatch:
+        transform = self.transforms[self.order.transform(step)]
+        rows = _filled(transform.spec, hi - lo)
+        rows[_BAD] = np.empty(hi - lo, np.int64)
+        for row, position in enumerate(self.positions[lo:hi].tolist()):
+            uniforms = self._uniforms(transform, step * self.batch_size + position)
+            load = partial(transform, uniforms=uniforms)
+            index = self.order.index(step, position)
+            arrays, rows[_BAD][row] = first_good(self.source, index, load)
+            for name, array in arrays.items():
+                rows[name][row] = array
+        return rows
+
+    def load(self, example: Example) -> Any:
+        transform = self.transforms[0]
+        return transform(example, self._uniforms(transform, 0))
+
+    def _uniforms(self, transform: Transform, draw: int) -> np.ndarray:
+        return sampler.image_uniforms(self.seed, draw, transform.num_uniforms)
 
 
 @dataclass(frozen=True)
 class _EvalRows:
     source: Source
-    batch_size: int
+    transforms: tuple[Transform, ...]
+    order: Order
     positions: np.ndarray
-    image_size: int
-    crop_pct: float
-    interpolation: str
 
     @property
     def num_rows(self) -> int:
         return len(self.positions)
 
-    def make(self, step: int, lo: int, hi: int) -> Batch:
-        index = step * self.batch_size + self.positions[lo:hi]
-        shown = index < len(self.source)
-        images = np.zeros((hi - lo, self.image_size, self.image_size, 3), np.uint8)
-        labels = empty_labels(self.source, hi - lo)
+    @property
+    def specs(self) -> tuple[BatchSpec, ...]:
+        row_specs = {"mask": ArraySpec((), "float32"), "index": ArraySpec((), "int32")}
+        return tuple({**transform.spec, **row_specs} for transform in self.transforms)
+
+    def make(self, step: int, lo: int, hi: int) -> HostBatch:
+        transform = self.transforms[self.order.transform(step)]
+        index = np.array([self.order.index(step, int(p)) for p in self.positions[lo:hi]], np.int64)
+        shown = index >= 0
+        rows = _filled(transform.spec, hi - lo)
         bad = np.full(hi - lo, GOOD, np.int64)
         for row in np.flatnonzero(shown):
-            example = self.source[int(index[row])]
             try:
-                images[row] = self.pixels(example)
-                labels[row] = example.label
+                arrays = transform(self.source[int(index[row])], np.empty(0))
             except BadImageError:
                 shown[row], bad[row] = False, index[row]
+                continue
+            for name, array in arrays.items():
+                rows[name][row] = array
         return {
-            "image": images,
-            "label": labels,
+            **rows,
             "mask": shown.astype(np.float32),
             "index": np.where(shown, index, -1).astype(np.int32),
-            "bad": bad,
+            _BAD: bad,
         }
 
-    def pixels(self, example: Example) -> np.ndarray:
-        return eval_pixels(
-            example.image,
-            size=self.image_size,
-            crop_pct=self.crop_pct,
-            interpolation=self.interpolation,
-            name=example.name,
-        )
+    def load(self, example: Example) -> Any:
+        return self.transforms[0](example, np.empty(0))
+
+
+def _filled(spec: Any, count: int) -> HostBatch:
+    return {
+        name: np.full((count, *array.shape), array.fill, array.dtype)
+        for name, array in spec.items()
+    }
 
 
 class _Chunks:
@@ -160,28 +155,32 @@ class _Chunks:
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, item: int) -> Batch:
+    def __getitem__(self, item: int) -> HostBatch:
         step, chunk = divmod(int(item), self.per_step)
         lo = chunk * CHUNK_ROWS
         return self.rows.make(self.start_step + step, lo, min(lo + CHUNK_ROWS, self.rows.num_rows))
 
 
-class BatchIterator(Iterator[Batch]):
-    """Yields one batch a step. Close it, or use it in a `with`, to end the worker processes."""
+class BatchIterator(Iterator[HostBatch]):
+    """Yields one batch a step. Close it, or use it in a `with`, to end the worker processes.
+
+    specs: the arrays of a batch without its first axis, one entry for each shape that may occur.
+    """
 
     def __init__(self, chunks: _Chunks, workers: int, max_bad: float):
         self._chunks = chunks
-        self.bad = BadImages(chunks.rows.source, chunks.rows.pixels, max_bad)
+        self.specs = chunks.rows.specs
+        self.bad = BadImages(chunks.rows.source, chunks.rows.load, max_bad)
         self._iterator: Any = _grain_iterator(chunks, workers) if len(chunks) else None
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> HostBatch:
         if self._iterator is None:
             raise StopIteration
         batch = self._next()
-        self.bad.note(batch.pop("bad"))
+        self.bad.note(batch.pop(_BAD))
         return batch
 
-    def _next(self) -> Batch:
+    def _next(self) -> HostBatch:
         try:
             first = next(self._iterator)
             if self._chunks.per_step == 1:
@@ -196,12 +195,12 @@ class BatchIterator(Iterator[Batch]):
                 "--shm-size=8g), -9 that memory ran out (set data.workers lower): " + str(error)
             ) from error
 
-    def _join(self, first: Batch) -> Batch:
+    def _join(self, first: HostBatch) -> HostBatch:
         n = self._chunks.rows.num_rows
         batch = {key: np.empty((n, *value.shape[1:]), value.dtype) for key, value in first.items()}
         chunk, at = first, 0
         for left in range(self._chunks.per_step - 1, -1, -1):
-            rows = len(chunk["label"])
+            rows = len(chunk[_BAD])
             for key, value in chunk.items():
                 batch[key][at : at + rows] = value
             at += rows
@@ -210,7 +209,7 @@ class BatchIterator(Iterator[Batch]):
         return batch
 
     def close(self) -> None:
-        """Stops worker processes and threads; the iterator is then at its end."""
+        """Stops worker processes and threads; the iterator is exhausted afterwards."""
         iterator, self._iterator = self._iterator, None
         if iterator is not None:
             iterator.close()
@@ -265,31 +264,26 @@ def _end_with_parent() -> None:
 
 def train_batches(
     source: Source | None,
+    transforms: Sequence[Transform],
     *,
     seed: int,
     batch_size: int,
     positions: np.ndarray,
     start_step: int,
     stop_step: int | None = None,
-    image_size: int,
-    scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    hflip: float = 0.5,
-    interpolation: str = "random",
     workers: int,
     max_bad: float = 0.0,
+    order: Order | None = None,
 ) -> BatchIterator:
     """Returns training batches for the steps start_step .. stop_step - 1 (endless without one).
 
-    An epoch is a permutation of the source cut into len(source) // batch_size steps; the rest of
-    it is left out, a different rest each epoch.
-
     positions: [n] int, which rows of the global batch (0 .. batch_size - 1) to load, in order.
     workers: worker processes; 0 loads in threads of this process.
-    max_bad: share of the images that may be undecodable; the next in the source stands in for one.
-    Yields: {"image": [n, S, S, 3] uint8, "label": [n] int32, or [n, K] uint8 of multi-label data}.
+    max_bad: share of the examples that may be damaged; the next in the source stands in for one.
+    order: None is `ShuffledEpochs`.
+    Yields: the transform's arrays with a first axis of n rows.
     Raises UserError when there is no training split or it is smaller than a batch; while
-    iterating, when more images cannot be decoded than max_bad allows.
+    iterating, when more examples are damaged than max_bad allows.
     """
     if source is None:
         raise UserError("these data have no training split; set data.train_split or data.dir")
@@ -297,53 +291,39 @@ def train_batches(
         raise UserError(
             f"batch_size={batch_size} is larger than the {len(source)} training images; lower it"
         )
-    check_interpolation(interpolation, allow_random=True)
     rows = _TrainRows(
         source=source,
+        transforms=tuple(transforms),
+        order=order or ShuffledEpochs(seed, batch_size, len(source)),
         seed=seed,
         batch_size=batch_size,
         positions=_checked_positions(positions, batch_size),
-        image_size=image_size,
-        scale=(float(scale[0]), float(scale[1])),
-        ratio=(float(ratio[0]), float(ratio[1])),
-        hflip=hflip,
-        interpolation=interpolation,
     )
     return BatchIterator(_Chunks(rows, start_step, stop_step), workers, max_bad)
 
 
 def eval_batches(
     source: Source | None,
+    transforms: Sequence[Transform],
     *,
     batch_size: int,
     positions: np.ndarray,
-    image_size: int,
-    crop_pct: float,
-    interpolation: str,
     workers: int,
     max_bad: float = 0.0,
+    order: Order | None = None,
 ) -> BatchIterator:
-    """Returns ceil(len(source) / batch_size) batches that show every example exactly once.
+    """Returns batches that show every example exactly once; every process gets equally many.
 
-    Batch k, position p shows example k * batch_size + p; every process gets equally many batches.
-
-    positions, workers: as in `train_batches`. max_bad: undecodable images are left out.
-    Yields: {"image": [n, S, S, 3] uint8, "label": [n] int32, "mask": [n] float32 (1 for an
-    example, 0 for padding), "index": [n] int32 (the example's number, -1 for padding)}. Padding
-    is a black image with label 0.
+    positions, workers: as in `train_batches`. max_bad: damaged examples are left out.
+    order: None is `OnceEach`.
+    Yields: the transform's arrays and {"mask": [n] float32 (1 for an example, 0 for padding),
+    "index": [n] int32 (the example's number, -1 for padding)}. Padding has the spec's fill values.
     """
     if source is None:
         raise UserError("these data have no evaluation split; set data.eval_split or data.dir")
-    check_interpolation(interpolation, allow_random=False)
-    rows = _EvalRows(
-        source=source,
-        batch_size=batch_size,
-        positions=_checked_positions(positions, batch_size),
-        image_size=image_size,
-        crop_pct=crop_pct,
-        interpolation=interpolation,
-    )
-    return BatchIterator(_Chunks(rows, 0, math.ceil(len(source) / batch_size)), workers, max_bad)
+    order = order or OnceEach(batch_size, len(source))
+    rows = _EvalRows(source, tuple(transforms), order, _checked_positions(positions, batch_size))
+    return BatchIterator(_Chunks(rows, 0, order.num_steps), workers, max_bad)
 
 
 def _checked_positions(positions: np.ndarray, batch_size: int) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Data sets by name."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from inceptionnext_jax.data import digits, synthetic
-from inceptionnext_jax.data.dataset import Dataset
+from inceptionnext_jax.data.dataset import Dataset, Example
 from inceptionnext_jax.data.folder import open_folder
 from inceptionnext_jax.errors import UserError
 
@@ -20,6 +20,30 @@ _KNOWN_SIZES = {
 def known_sizes(name: str) -> tuple[int, int, int] | None:
     """Returns (num_train, num_eval, num_classes) of a well-known data set, else None."""
     return _KNOWN_SIZES.get(name)
+
+
+def known_dataset(name: str) -> Dataset | None:
+    """A well-known data set with its published sizes, whose examples cannot be read; else None."""
+    known = known_sizes(name)
+    if known is None:
+        return None
+    num_train, num_eval, num_classes = known
+    names = tuple(str(number) for number in range(num_classes))
+    return Dataset(name, AbsentSource(name, num_train), AbsentSource(name, num_eval), names)
+
+
+@dataclass(frozen=True)
+class AbsentSource:
+    """A split of which only the size is known."""
+
+    name: str
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Example:
+        raise UserError(f"the data of {self.name} are not here")
 
 
 def open_dataset(

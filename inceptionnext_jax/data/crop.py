@@ -6,6 +6,7 @@ image with `box=`, which also differs at the borders; 4-channel buffers without 
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -70,62 +71,88 @@ def _fallback_box(height: int, width: int, ratio: tuple[float, float]) -> Box:
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def train_pixels(
-    image: bytes | np.ndarray,
-    uniforms: np.ndarray,
-    *,
-    size: int,
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
-    hflip: float,
-    interpolation: str,
-    name: str = "image",
-) -> np.ndarray:
-    """Decodes, crops at random, resizes and perhaps mirrors one training image.
+@dataclass(frozen=True)
+class RandomResizedCrop:
+    """Decodes, crops at random, resizes and perhaps mirrors a training image.
 
-    uniforms: [NUM_UNIFORMS] float64 in [0, 1): all the randomness there is.
-    interpolation: bicubic, bilinear, or random (either with probability one half).
-    Returns: [size, size, 3] uint8, perhaps a view with a negative stride.
+    Attributes:
+      size: Pixels on a side of the result.
+      scale: Range of the crop's share of the image's area.
+      ratio: Range of its width over height.
+      hflip: Probability of mirroring.
+      interpolation: bicubic, bilinear, or random (either with probability one half).
     """
-    pixels = decode_rgb(image, name)
-    height, width = pixels.shape[:2]
-    top, left, h, w = random_box(uniforms[2:], height, width, scale, ratio)
-    if interpolation == "random":
-        interpolation = "bilinear" if uniforms[1] < 0.5 else "bicubic"
-    crop = Image.fromarray(pixels[top : top + h, left : left + w])
-    out = np.asarray(crop.resize((size, size), _RESAMPLING[interpolation]))
-    return out[:, ::-1] if uniforms[0] < hflip else out
+
+    size: int
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    hflip: float = 0.5
+    interpolation: str = "random"
+
+    def __post_init__(self) -> None:
+        """Raises UserError for an unknown interpolation."""
+        check_interpolation(self.interpolation, allow_random=True)
+
+    def __call__(
+        self, image: bytes | np.ndarray, uniforms: np.ndarray, name: str = "image"
+    ) -> np.ndarray:
+        """Returns [size, size, 3] uint8, perhaps a view with a negative stride.
+
+        uniforms: [NUM_UNIFORMS] float64 in [0, 1): all the randomness there is.
+        """
+        pixels = decode_rgb(image, name)
+        height, width = pixels.shape[:2]
+        top, left, h, w = random_box(uniforms[2:], height, width, self.scale, self.ratio)
+        interpolation = self.interpolation
+        if interpolation == "random":
+            interpolation = "bilinear" if uniforms[1] < 0.5 else "bicubic"
+        crop = Image.fromarray(pixels[top : top + h, left : left + w])
+        out = np.asarray(crop.resize((self.size, self.size), _RESAMPLING[interpolation]))
+        return out[:, ::-1] if uniforms[0] < self.hflip else out
 
 
-def eval_pixels(
-    image: bytes | np.ndarray,
-    *,
-    size: int,
-    crop_pct: float,
-    interpolation: str,
-    name: str = "image",
-) -> np.ndarray:
-    """Resizes the shorter side to floor(size / crop_pct) and cuts the centre, as torchvision does.
+@dataclass(frozen=True)
+class CenterCrop:
+    """Evaluation: resizes the shorter side to floor(size / crop_pct) and cuts the centre.
 
-    An image that is smaller than the crop afterwards (crop_pct > 1) is padded with zeros.
-    Returns: [size, size, 3] uint8. Raises BadImageError also for one so long and thin that
-    resizing it would take more than MAX_PIXELS.
+    As torchvision does. An image that is smaller than the crop afterwards (crop_pct > 1) is padded
+    with zeros.
+
+    Attributes:
+      size: Pixels on a side of the result.
+      crop_pct: Side of the crop over the resized shorter side.
+      interpolation: bicubic or bilinear.
     """
-    picture = decode_pil(image, name)
-    short = math.floor(size / crop_pct)
-    width, height = picture.size
-    if width <= height:
-        width, height = short, int(short * height / width)
-    else:
-        width, height = int(short * width / height), short
-    if width * height > MAX_PIXELS:
-        raise BadImageError(
-            f"cannot use {name}: its {picture.size[0]} × {picture.size[1]} pixels would become "
-            f"{width} × {height}; replace or remove this file"
-        )
-    if (width, height) != picture.size:
-        picture = picture.resize((width, height), _RESAMPLING[interpolation])
-    return _centre(np.asarray(picture), size)
+
+    size: int
+    crop_pct: float
+    interpolation: str
+
+    def __post_init__(self) -> None:
+        """Raises UserError for an unknown interpolation."""
+        check_interpolation(self.interpolation, allow_random=False)
+
+    def __call__(self, image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
+        """Returns [size, size, 3] uint8.
+
+        Raises BadImageError also for an image so long and thin that resizing it would take more
+        than MAX_PIXELS.
+        """
+        picture = decode_pil(image, name)
+        short = math.floor(self.size / self.crop_pct)
+        width, height = picture.size
+        if width <= height:
+            width, height = short, int(short * height / width)
+        else:
+            width, height = int(short * width / height), short
+        if width * height > MAX_PIXELS:
+            raise BadImageError(
+                f"cannot use {name}: its {picture.size[0]} × {picture.size[1]} pixels would become "
+                f"{width} × {height}; replace or remove this file"
+            )
+        if (width, height) != picture.size:
+            picture = picture.resize((width, height), _RESAMPLING[self.interpolation])
+        return _centre(np.asarray(picture), self.size)
 
 
 def _centre(pixels: np.ndarray, size: int) -> np.ndarray:

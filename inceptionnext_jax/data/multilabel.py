@@ -47,13 +47,6 @@ class MultiLabelSource:
         return self.files[index]._replace(label=self.labels[index])
 
 
-def empty_labels(source: Source, count: int) -> np.ndarray:
-    """Room for the labels of `count` examples: [count] int32, or [count, K] uint8 if several."""
-    if isinstance(source, MultiLabelSource):
-        return np.zeros((count, source.labels.shape[1]), np.uint8)
-    return np.zeros(count, np.int32)
-
-
 def read_rows(path: Path, root: Path) -> list[Row]:
     """Reads a CSV and checks that it names existing files inside `root`, each once.
 

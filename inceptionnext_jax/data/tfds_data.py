@@ -11,7 +11,7 @@ import numpy as np
 
 from inceptionnext_jax.data.dataset import Dataset, Example
 from inceptionnext_jax.data.tfrecord import load_or_build_index, read_payload
-from inceptionnext_jax.errors import UserError, suggestion
+from inceptionnext_jax.errors import UserError, first_line, suggestion
 
 _NAME = re.compile(r"^[A-Za-z]\w*(/[\w.+-]+)?(:\d+\.\d+\.\d+)?$")
 _VERSION = re.compile(r"^\d+\.\d+\.\d+$")
@@ -58,7 +58,7 @@ class TfdsSource:
             raise
         except Exception as error:  # TFDS and array_record raise all kinds
             raise UserError(
-                f"cannot read example {name}{self._place(index)}: {_first_line(error)}; fetch or "
+                f"cannot read example {name}{self._place(index)}: {first_line(error)}; fetch or "
                 f"prepare the data again"
             ) from error
         if self.keys.file_name:
@@ -182,13 +182,8 @@ def _builder(directory: Path) -> Any:
         return tfds.builder_from_directory(str(directory))
     except Exception as error:  # a file from a stranger can be wrong in any way
         raise UserError(
-            f"{directory} is not a readable TFDS data set: {_first_line(error)}"
+            f"{directory} is not a readable TFDS data set: {first_line(error)}"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else repr(error)
 
 
 def _decoders(keys: Keys) -> dict[str, Any]:
@@ -224,7 +219,7 @@ def _open_split(builder: Any, keys: Keys, split: str) -> TfdsSource | None:
         instructions = [i for i in chosen.file_instructions if i.take]
     except Exception as error:  # TFDS's parser raises all kinds
         raise UserError(
-            f"split {split!r} of {builder.info.name} is not understood ({_first_line(error)}); "
+            f"split {split!r} of {builder.info.name} is not understood ({first_line(error)}); "
             f"it has {', '.join(builder.info.splits)}, with slices such as train[:90%]"
         ) from error
     length = sum(i.take for i in instructions)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from inceptionnext_jax import files
 from inceptionnext_jax.errors import UserError
 
 _HEAD, _TAIL = 12, 4  # bytes around the payload
@@ -66,9 +67,8 @@ def load_or_build_index(paths: Sequence[Path], index_name: str) -> ShardIndex:
 
 def cache_folder(data_folder: Path) -> Path:
     """Returns the folder that stands in for a read-only `data_folder`."""
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     key = hashlib.sha256(os.fsencode(data_folder.resolve())).hexdigest()[:16]
-    return Path(root) / "inceptionnext_jax" / "index" / key
+    return files.cache_folder("index", key)
 
 
 def read_payload(path: str, offset: int, length: int) -> bytes:

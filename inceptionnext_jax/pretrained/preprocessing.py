@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from inceptionnext_jax.data.crop import check_interpolation, eval_pixels
+from inceptionnext_jax.data.crop import CenterCrop
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.registry import ModelInfo
 
@@ -39,7 +39,7 @@ class Preprocessing:
             raise UserError(f"image_size={size!r} is not a number of pixels up to {_LARGEST}")
         if not _is_number(self.crop_pct) or not 0.01 < self.crop_pct <= 100:
             raise UserError(f"crop_pct={self.crop_pct!r} is not a number in (0.01, 100]")
-        check_interpolation(self.interpolation, allow_random=False)
+        self.center_crop  # noqa: B018 (checks the interpolation)
         for name in ("mean", "std"):
             values = getattr(self, name)
             if not isinstance(values, tuple | list) or len(values) != 3:
@@ -60,6 +60,11 @@ class Preprocessing:
         }
         return cls(**{name: (given or {}).get(name, value) for name, value in published.items()})
 
+    @property
+    def center_crop(self) -> CenterCrop:
+        """The evaluation transform of images, for training runs, `predict`, exports and CAMs."""
+        return CenterCrop(self.image_size, self.crop_pct, self.interpolation)
+
     def pixels(self, image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
         """Decodes, resizes and crops one image, an encoded file or [H, W, 3] uint8.
 
@@ -71,13 +76,7 @@ class Preprocessing:
             raise UserError(
                 f"{name} is {image.dtype} {image.shape}, expected uint8 [H, W, 3] (RGB, 0 … 255)"
             )
-        return eval_pixels(
-            image,
-            size=self.image_size,
-            crop_pct=self.crop_pct,
-            interpolation=self.interpolation,
-            name=name,
-        )
+        return self.center_crop(image, name)
 
 
 def _is_number(value: Any) -> bool:

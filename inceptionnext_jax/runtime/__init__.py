@@ -1,1 +1,1 @@
-"""Processes, signals, memory and caches of the machine that runs a job."""
+"""Processes, signals, host memory, logging and the compilation cache of a job."""

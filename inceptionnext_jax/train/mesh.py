@@ -1,6 +1,6 @@
 """Where arrays lie: the ("data", "fsdp") mesh and the shardings on it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,6 +23,20 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """For arrays [accumulate, micro_batch, ...]: the micro-batch is spread over all devices."""
     return NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp")))
+
+
+def row_sharding(mesh: Mesh) -> NamedSharding:
+    """For arrays [batch, ...]: the rows are spread over all devices."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def with_shardings(shapes: Any, shardings: Any) -> Any:
+    """Shapes and dtypes together with the shardings that arrays of them are to have."""
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        shardings,
+    )
 
 
 def state_shardings(mesh: Mesh, state: Any) -> Any:
@@ -65,3 +79,18 @@ def to_device(batch: dict[str, np.ndarray], mesh: Mesh, shape: Sequence[int]) ->
         return jax.make_array_from_process_local_data(sharding, local, (*shape, *array.shape[1:]))
 
     return jax.tree.map(place, batch)
+
+
+def abstract_batch(spec: Mapping[str, Any], mesh: Mesh, shape: Sequence[int]) -> Any:
+    """The shapes of `to_device`'s result; spec: (row's shape, dtype, …) by name."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.ShapeDtypeStruct((*shape, *row.shape), row.dtype, sharding=sharding)
+        for name, row in spec.items()
+    }
+
+
+def local_rows(array: jax.Array) -> np.ndarray:
+    """The rows of a global array [batch, ...] that lie on this process, in order."""
+    parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])

@@ -1,7 +1,7 @@
-"""Where a NaN or an infinity came from: what `debug_nans` finds, in one sentence.
+"""The origin of a NaN or an infinity: `debug_nans` reports it in one sentence.
 
-JAX's own jax_debug_nans looks at what leaves a compiled function and did not speak up on the
-training step, so the step is gone through here, one operation after the other.
+JAX's own jax_debug_nans checks what leaves a compiled function and found nothing in the training
+step, so the step is evaluated here one operation at a time.
 """
 
 import traceback
@@ -13,24 +13,25 @@ import jax
 import jax.numpy as jnp
 
 from inceptionnext_jax.errors import RunError
+from inceptionnext_jax.train.step import StepScalars
 
 _PACKAGE = Path(__file__).parent.parent
-_INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # an operation that consists of others
+_INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # parameters of operations made of others
 
 
 def naming_the_operation(jitted: Callable[..., Any], plain: Callable[..., Any]) -> Callable:
-    """A training step that raises RunError with the first operation whose result is not finite.
+    """A training step that raises RunError, naming the first operation with a non-finite result.
 
     jitted: the step, which must not donate its arguments. plain: the same, not compiled.
     """
 
-    def step(state: Any, batch: Any, hyper: dict[str, Any]) -> Any:
-        new, metrics = jitted(state, batch, hyper)
+    def step(state: Any, batch: Any, scalars: StepScalars) -> Any:
+        new, metrics = jitted(state, batch, scalars)
         if not metrics["last"]["finite"]:
-            where = first_non_finite(plain, state, batch, hyper)
+            where = first_non_finite(plain, state, batch, scalars)
             raise RunError(
-                f"not finite in step {int(new.step)} (lr {float(hyper['lr']):g}): "
-                f"{where or 'no single operation; it is the sum of rounding'}"
+                f"not finite in step {int(new.step)} (lr {float(scalars.lr):g}): "
+                f"{where or 'no single operation; rounding errors add up'}"
             )
         return new, metrics
 
@@ -38,7 +39,7 @@ def naming_the_operation(jitted: Callable[..., Any], plain: Callable[..., Any]) 
 
 
 def first_non_finite(function: Callable[..., Any], *args: Any) -> str | None:
-    """The first operation of `function` that makes NaN or infinity of finite numbers; or None."""
+    """The first operation of `function` that turns finite numbers into NaN or infinity; or None."""
     closed = jax.make_jaxpr(function)(*args)
     return _search(closed.jaxpr, closed.consts, jax.tree.leaves(args))
 
@@ -57,7 +58,7 @@ def _search(jaxpr: Any, consts: Any, args: Any) -> str | None:
             found = None
             if inner is not None and len(inner.jaxpr.invars) == len(inputs):
                 found = _search(inner.jaxpr, inner.consts, inputs)
-            return found or f"{equation.primitive.name}{_place(equation)}"
+            return found or f"{equation.primitive.name}{_source_line(equation)}"
         known.update(zip(equation.outvars, outputs, strict=True))
     return None
 
@@ -67,7 +68,7 @@ def _finite(value: Any) -> bool:
     return bool(jnp.isfinite(value).all()) if floats else True
 
 
-def _place(equation: Any) -> str:
+def _source_line(equation: Any) -> str:
     trace = equation.source_info.traceback
     frames = traceback.extract_tb(trace.as_python_traceback()) if trace else []
     own = [frame for frame in frames if _PACKAGE in Path(frame.filename).parents]

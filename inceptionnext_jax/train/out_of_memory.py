@@ -11,11 +11,8 @@ from inceptionnext_jax.train.plan import Plan
 
 
 @contextmanager
-def explaining_memory(config: ConfigDict, plan: Plan, estimate: str) -> Iterator[None]:
-    """Raises RunError for JAX's RESOURCE_EXHAUSTED: what was asked for and what would need less.
-
-    estimate: what the plan said of memory.
-    """
+def explaining_memory(config: ConfigDict, plan: Plan) -> Iterator[None]:
+    """Raises RunError for JAX's RESOURCE_EXHAUSTED, with what would need less."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -23,7 +20,7 @@ def explaining_memory(config: ConfigDict, plan: Plan, estimate: str) -> Iterator
             raise
         raise RunError(
             f"out of device memory: batch_size={config.batch_size} is {plan.device_batch} images "
-            f"at a time on each of {plan.devices} devices, {estimate}; try "
+            f"at a time on each of {plan.devices} devices, {plan.memory}; try "
             f"{', '.join(_remedies(config, plan))} ({first_line(error)})"
         ) from error
 

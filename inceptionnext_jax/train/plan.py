@@ -1,35 +1,59 @@
-"""What a config means on this machine with this data: every derived value, computed once."""
+"""The meaning of a config on this machine with these data: every derived value, computed once."""
 
 import math
 import os
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from inceptionnext_jax import models
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.layers.remat import MEANINGS
-from inceptionnext_jax.models.macs import count_macs, count_params
 from inceptionnext_jax.train import validate
 from inceptionnext_jax.train.schedule import ScheduleSettings, activation_slope
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
 
+Row = tuple[str, str, str]  # subject, requested, resolved
 
-@dataclass(frozen=True)
-class Sizes:
-    """Of the data set."""
+
+class Sizes(NamedTuple):
+    """Numbers of examples of the data set."""
 
     train: int
     eval: int
-    num_classes: int
+
+
+class Footprint(NamedTuple):
+    """Sizes of a task's network, for the estimate of memory.
+
+    Attributes:
+      parameters: Their number.
+      activations: Bytes that the backward pass keeps of one example.
+    """
+
+    parameters: int
+    activations: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Estimated bytes on a device: the state exactly, activations from the forward pass."""
+
+    state: float
+    activations: float
+
+    def __str__(self) -> str:
+        return (
+            f"about {(self.state + self.activations) / 2**30:.3g} GiB a device, estimated "
+            f"({self.state / 2**30:.3g} state, {self.activations / 2**30:.3g} activations)"
+        )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Derived values of a run. Batches count images; `step` means an optimizer step."""
+    """Derived values of a run. Batches count examples; `step` means an optimizer step."""
 
     sizes: Sizes
     devices: int
@@ -40,12 +64,10 @@ class Plan:
     batch_size: int
     accumulate: int
     bn_group: int
-    mix_group: int
     eval_batch: int
-    num_classes: int
-    crop_pct: float
     workers: int
     schedule: ScheduleSettings
+    memory: Memory | None
     notes: tuple[str, ...]
 
     @property
@@ -57,57 +79,51 @@ class Plan:
         return self.micro_batch // self.devices
 
 
-def make_plan(config: ConfigDict, sizes: Sizes, devices: int) -> Plan:
-    """Resolves a config; raises UserError with all that is wrong with it, a line each."""
-    problems = validate.check(config, devices)
-    reckonable = not validate.check_kinds(config)
-    validate.refuse(problems + (_check_data(config, sizes) if reckonable else []))
+def make_plan(
+    config: ConfigDict, sizes: Sizes, devices: int, footprint: Footprint | None = None
+) -> Plan:
+    """Resolves a valid config (`validate.check`).
+
+    footprint: None leaves memory without an estimate.
+    Raises UserError for data smaller than a batch, or a duration out of range.
+    """
+    if sizes.train < config.batch_size:
+        raise UserError(
+            f"batch_size={config.batch_size} exceeds the {sizes.train} training images of "
+            f"data.name={config.data.name!r}; set it to at most that"
+        )
     notes: list[str] = []
-    steps_per_epoch = sizes.train // config.batch_size
-    total_steps, schedule = _resolve_schedule(config, steps_per_epoch, notes)
-    info = models.model_info(config.model.name)
-    _check_slope(config, total_steps / steps_per_epoch, notes)
+    per_epoch = steps_per_epoch(config, sizes.train)
+    total_steps, schedule = _resolve_schedule(config, per_epoch, notes)
+    _check_slope(config, total_steps / per_epoch, notes)
     batch, accumulate = config.batch_size, config.optim.accumulate
     return Plan(
         sizes=sizes,
         devices=devices,
         mesh_data=devices // config.mesh.fsdp,
         mesh_fsdp=config.mesh.fsdp,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=per_epoch,
         total_steps=total_steps,
         batch_size=batch,
         accumulate=accumulate,
         bn_group=validate.group_size(config.model.bn_group_size, batch),
-        mix_group=validate.group_size(config.augment.mix_group_size, batch),
         eval_batch=min(batch // accumulate, math.ceil(max(sizes.eval, 1) / devices) * devices),
-        num_classes=config.model.num_classes or sizes.num_classes,
-        crop_pct=config.data.crop_pct or info.crop_pct,
         workers=_default_workers() if config.data.workers is None else config.data.workers,
         schedule=schedule,
+        memory=_memory(config, footprint, devices) if footprint else None,
         notes=tuple(notes),
     )
+
+
+def steps_per_epoch(config: ConfigDict, num_train: int) -> int:
+    """Whole batches in the training data."""
+    return num_train // config.batch_size
 
 
 def _default_workers() -> int:
     """One loader process per core but one, at most 16."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min((cores or 1) - 1, 16)
-
-
-def _check_data(config: ConfigDict, sizes: Sizes) -> list[str]:
-    found = []
-    if sizes.train < config.batch_size:
-        found.append(
-            f"batch_size={config.batch_size} exceeds the {sizes.train} training images of "
-            f"data.name={config.data.name!r}; set it to at most that"
-        )
-    wanted = config.model.num_classes
-    if wanted is not None and wanted < sizes.num_classes:
-        found.append(
-            f"model.num_classes={wanted} is less than the {sizes.num_classes} classes of "
-            f"data.name={config.data.name!r}; leave it unset to take the data's"
-        )
-    return found
 
 
 def _check_slope(config: ConfigDict, epochs: float, notes: list[str]) -> None:
@@ -172,18 +188,8 @@ def _resolve_schedule(
     )
 
 
-def create_model(config: ConfigDict, plan: Plan):
-    """The config's model, a Linen module."""
-    options = {key: config.model[key] for key in config.model if key != "name"}
-    options["num_classes"] = plan.num_classes
-    return models.create_model(config.model.name, **options, dtype=DTYPES[config.compute_dtype])
-
-
-def rows(config: ConfigDict, plan: Plan) -> list[tuple[str, str, str]]:
-    """The table "what, requested, resolved" that a run prints before its first step."""
-    model = create_model(config, plan)
-    size = config.data.image_size
-    macs, params = count_macs(model, size), count_params(model, size)
+def rows(config: ConfigDict, plan: Plan) -> list[Row]:
+    """Table rows (subject, requested, resolved) of all that does not depend on the task."""
     s = plan.schedule
     requested = (
         f"total_steps={config.total_steps}"
@@ -192,25 +198,19 @@ def rows(config: ConfigDict, plan: Plan) -> list[tuple[str, str, str]]:
     )
     mesh = f"data={config.mesh.data}, fsdp={config.mesh.fsdp}"
     return [
-        ("model", config.model.name, f"{params:,} parameters, {macs:,} MACs"),
-        ("data", config.data.name, f"{plan.sizes.train:,} train, {plan.sizes.eval:,} eval"),
-        ("classes", _text(config.model.num_classes), f"{plan.num_classes:,}"),
         ("steps", requested, f"{plan.total_steps:,} ({plan.steps_per_epoch:,} an epoch)"),
         ("batch", f"{config.batch_size}", f"{plan.device_batch} × {plan.devices} devices × "
          f"{plan.accumulate} micro-batches"),
         ("mesh", mesh, f"data={plan.mesh_data}, fsdp={plan.mesh_fsdp}"),
         ("BatchNorm group", f"{config.model.bn_group_size}", f"{plan.bn_group} images"),
-        ("mixing group", f"{config.augment.mix_group_size}", f"{plan.mix_group} images"),
         ("optimizer", config.optim.name, _layers(config)),
         ("peak lr", f"{config.optim.lr:g} for {config.optim.lr_batch_size}", f"{s.peak_lr:g}"),
         ("schedule", f"{s.name} per {s.per}", f"{s.warmup_lr:g} → {s.peak_lr:g} in "
          f"{s.warmup_epochs:.4g} of {s.total_epochs:.4g} epochs{_course(s)}"),
         *_slope_rows(config),
-        ("evaluation", f"{config.data.image_size} px", f"{config.data.interpolation}, crop "
-         f"{plan.crop_pct:g}, batch {plan.eval_batch}"),
-        ("loader", f"workers={_text(config.data.workers)}", f"{plan.workers} processes"),
+        ("loader", f"workers={text(config.data.workers)}", f"{plan.workers} processes"),
         ("recomputation", f"remat={config.model.remat}", MEANINGS[config.model.remat]),
-        ("memory", config.compute_dtype, _memory(config, plan, model, params)),
+        ("memory", config.compute_dtype, str(plan.memory or "not estimated")),
         ("time left", "", "known after the first steps"),
     ]  # fmt: skip
 
@@ -228,37 +228,22 @@ def _slope_rows(config: ConfigDict) -> list[tuple[str, str, str]]:
 
 
 def _course(s: ScheduleSettings) -> str:
-    """What follows the warm-up."""
+    """The course of the rate after the warm-up."""
     if s.name == "step":
         return f", × {s.decay_rate:g} after {', '.join(f'{e:g}' for e in s.decay_epochs)}"
     return "" if s.name == "constant" else f" → {s.min_lr:g}"
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
     return "unset" if value is None else str(value)
 
 
-def _memory(config: ConfigDict, plan: Plan, model, params: int) -> str:
-    """A device's memory, estimated: state exactly, activations from the forward pass's outputs."""
+def _memory(config: ConfigDict, footprint: Footprint, devices: int) -> Memory:
     width = 8 if config.compute_dtype == "float64" else 4
     moments = 1 if config.optim.name == "sgd" else 2
     copies = 2 + moments + (config.ema_decay is not None)  # parameters, gradients, …, average
-    state = params * width * copies / plan.mesh_fsdp
-    size = config.data.image_size
-    if hasattr(model, "depthwise_impl"):
-        # What another implementation sums up tap by tap is not kept.
-        model = model.clone(depthwise_impl="conv")
-    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)
-    jaxpr = jax.make_jaxpr(lambda v, x: model.apply(v, x))(variables, image)
-    saved = sum(
-        math.prod(out.aval.shape) * out.aval.dtype.itemsize
-        for equation in jaxpr.eqns
-        if equation.primitive.name in ("conv_general_dilated", "dot_general", "erf", "mul")
-        for out in equation.outvars
-    )
-    activations = saved * plan.device_batch
-    return (
-        f"about {(state + activations) / 2**30:.3g} GiB a device, estimated "
-        f"({state / 2**30:.3g} state, {activations / 2**30:.3g} activations)"
+    per_device = config.batch_size // config.optim.accumulate // devices
+    return Memory(
+        state=footprint.parameters * width * copies / config.mesh.fsdp,
+        activations=footprint.activations * per_device,
     )

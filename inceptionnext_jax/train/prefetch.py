@@ -6,19 +6,18 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
-import numpy as np
+from inceptionnext_jax.types import HostBatch
 
 AHEAD = 2  # batches on the device besides the one in use
 
 
-class Feed:
+class Prefetcher:
     """Loads and transfers in a thread; counts the seconds that the consumer had to wait."""
 
     def __init__(
         self,
-        batches: Iterator[dict[str, np.ndarray]],
-        transfer: Callable[[dict[str, np.ndarray]], Any],
+        batches: Iterator[HostBatch],
+        transfer: Callable[[HostBatch], Any],
     ):
         self.waited = 0.0  # seconds
         self._queue: queue.Queue[Any] = queue.Queue(AHEAD)
@@ -57,11 +56,6 @@ class Feed:
         return item
 
     def close(self) -> None:
-        """Stops the thread; the batches' iterator is the caller's to close, afterwards."""
+        """Stops the thread. The caller closes the batches' iterator afterwards."""
         self._closed.set()
         self._thread.join()
-
-
-def scalars_like(values: dict[str, float], dtype: Any) -> dict[str, Any]:
-    """Host numbers as arguments of a compiled step: 0-d arrays of one dtype."""
-    return jax.tree.map(lambda value: np.asarray(value, dtype), values)

@@ -1,4 +1,4 @@
-"""A window of steps recorded for TensorBoard's or Perfetto's profile view."""
+"""Recording a range of steps for TensorBoard's or Perfetto's profile view."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 
 class Profiler:
-    """Records `profile.steps` steps from `profile.start` on into `<workdir>/profile`."""
+    """Records `profile.steps` steps, beginning with `profile.start`, into `<workdir>/profile`."""
 
     def __init__(self, workdir: Path, profile: ConfigDict, main: bool):
         self._folder = workdir / "profile"
@@ -18,11 +18,13 @@ class Profiler:
         self._running = False
 
     def before(self, step: int) -> None:
+        """Starts recording if `step` is in the range."""
         if self._wanted and not self._running and self._first <= step <= self._last:
             jax.profiler.start_trace(str(self._folder))
             self._running = True
 
     def after(self, step: int, metrics: Any) -> None:
+        """Stops recording after the last step of the range, once `metrics` are computed."""
         if self._running and step >= self._last:
             jax.block_until_ready(metrics)
             self.close()

@@ -6,28 +6,38 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from inceptionnext_jax.types import PyTree, Variables
+
 
 class TrainState(struct.PyTreeNode):
     """All that an optimizer step changes."""
 
     step: jax.Array  # [] int32: completed updates
-    params: Any
-    batch_stats: Any  # running statistics; {} for models without
-    opt_state: Any
-    ema: Any  # {"params", "batch_stats"} averages, or None
+    params: PyTree
+    batch_stats: PyTree  # running statistics; {} for models without
+    host: PyTree  # the model's variables that the host sets; {} for models without
+    opt_state: PyTree
+    ema: PyTree  # averages of `weights()`, or None
     skipped: jax.Array  # [] int32: updates left out for a non-finite loss or gradient
 
-    def weights(self, ema: bool = False) -> dict[str, Any]:
+    def weights(self, ema: bool = False) -> Variables:
         """The variables of the model, or their averages."""
-        return self.ema if ema else {"params": self.params, "batch_stats": self.batch_stats}
+        return self.ema if ema else weights_of(vars(self))
 
 
-def create_state(variables: dict[str, Any], tx: Any, ema: bool) -> TrainState:
+def weights_of(collections: Any) -> Variables:
+    """The collections that a checkpoint holds of a model's variables, "host" only if needed."""
+    weights = {"params": collections["params"], "batch_stats": collections.get("batch_stats", {})}
+    host = collections.get("host", {})
+    return {**weights, "host": host} if host else weights
+
+
+def create_state(variables: Variables, tx: Any, ema: bool) -> TrainState:
     """A state before the first step, from the variables of a model. Pure: jit it."""
-    weights = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+    weights = weights_of(variables)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        **weights,
+        **{"host": {}, **weights},
         opt_state=tx.init(weights["params"]),
         # A copy: donating one buffer under two names is an error.
         ema=jax.tree.map(jnp.copy, weights) if ema else None,

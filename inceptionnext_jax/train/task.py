@@ -1,54 +1,109 @@
-"""What the loop needs to know of a job. Classification is one; segmentation could be another."""
+"""The abstraction between the loop and a job: what a loss, an evaluation and a metric are.
 
+An evaluation has two kinds of results. *Sums* add up on the device: hits, confusion matrices.
+*Records* are arrays with a row for each example; they are fetched batch by batch, reduced on the
+host to what is worth keeping, and gathered from all processes in the order of the data.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from inceptionnext_jax.train.plan import Plan
+from inceptionnext_jax.types import Batch, HostBatch, PyTree, Records, Sums, Variables
 
-Batch = dict[str, jax.Array]
-Sums = Any  # a pytree that adds up over batches
+
+class Metric(NamedTuple):
+    """A scalar that a task logs.
+
+    Attributes:
+      name: Logged as train/<name>, eval/<name> or eval_ema/<name>.
+      higher_is_better: Decides which checkpoints are the best.
+      format: On the console, such as "top-1 {:.4f}"; empty leaves it out.
+      in_training: Whether the console shows it of training steps instead of evaluations.
+    """
+
+    name: str
+    higher_is_better: bool
+    format: str = ""
+    in_training: bool = False
+
+
+class Aux(NamedTuple):
+    """Results of a loss beside its value.
+
+    Attributes:
+      batch_stats: The moved running statistics; {} for models without.
+      sums: {name: (sum, count)} of the micro-batch, averaged between two lines of the log. An
+        update with a sum that is not finite is left out.
+    """
+
+    batch_stats: PyTree
+    sums: dict[str, tuple[jax.Array, jax.Array]]
 
 
 class Task(Protocol):
-    """Pure functions for the jitted steps, and two on the host for what they add up to."""
+    """Pure functions for the compiled steps, and a few on the host for their results."""
 
-    def init(self, key: jax.Array) -> dict[str, Any]:
-        """Fresh variables: {"params": …, "batch_stats": …}."""
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All scalars of `report`; the first is the default of checkpoint.best_metric."""
 
-    def augment(self, key: jax.Array, batch: Batch, positions: jax.Array) -> Batch:
-        """A training batch as the loader made it -> as `loss` takes it.
+    @property
+    def body(self) -> str:
+        """Prefix of the classifier network's own names in the variables, "" or "backbone/".
 
-        positions: [N] int32, places in the global batch; randomness is a function of them and key.
+        Layer decay and `init_from` find them there.
         """
 
-    def hyper(self, step: int, plan: Plan) -> dict[str, float]:
-        """On the host: what the loss needs besides "lr" for the update after `step` of them.
+    @property
+    def renewable(self) -> tuple[str, ...]:
+        """Prefixes of variables that `init_from` may initialise anew."""
 
-        The same names at each step; they are logged as train/<name>, and a variable of this name
-        in "batch_stats" takes the value. E.g. the slope of an activation that changes over epochs.
+    def init(self, key: jax.Array) -> Variables:
+        """Fresh variables: "params" and, where there are any, "batch_stats" and "host"."""
+
+    def augment(self, key: jax.Array, batch: Batch, positions: jax.Array) -> Batch:
+        """A training batch as the loader made it -> as `loss` takes it. Traced.
+
+        positions: [N] int32, positions in the global batch; randomness is a function of them and
+        of the key.
+        """
+
+    def host_scalars(self, step: int) -> dict[str, float]:
+        """Scalars besides the rate that the host sets for the update after `step` others.
+
+        The same names at each step. They are logged as train/<name>, and `loss` finds them in the
+        collection "host"; those that the model has as variables are saved with the weights.
         """
 
     def loss(
-        self,
-        params: Any,
-        batch_stats: Any,
-        batch: Batch,
-        key: jax.Array,
-        positions: jax.Array,
-        hyper: dict[str, Any],
-    ) -> tuple[jax.Array, tuple[Any, Sums]]:
-        """(mean loss [], (new batch_stats, {"loss": (sum, count), …}))."""
+        self, variables: Variables, batch: Batch, key: jax.Array, positions: jax.Array
+    ) -> tuple[jax.Array, Aux]:
+        """(mean loss [], the rest). Traced."""
 
-    def predict(self, variables: dict[str, Any], batch: Batch) -> Any:
-        """Outputs for an evaluation batch."""
+    def evaluate(self, variables: Variables, batch: Batch) -> tuple[Sums, Records]:
+        """A batch's part of the evaluation; either may be {}. Traced.
 
-    def metrics(self, outputs: Any, batch: Batch) -> Sums:
-        """What a batch adds to the evaluation; rows whose "mask" is 0 add nothing."""
+        Rows whose "mask" is 0 must add nothing to the sums; their records are dropped.
+        """
 
-    def summarize(self, sums: Sums) -> tuple[dict[str, float], dict[str, Any]]:
-        """On the host: (scalars to log, report to keep) of a whole evaluation."""
+    def collect(self, records: Records, batch: HostBatch) -> list[Any]:
+        """What to keep of each example of a batch, on the process that loaded it.
 
-    def save_report(self, report: dict[str, Any], workdir: Path) -> None:
+        Both arguments hold the rows of examples only, in the order of the data. Items are nested
+        dicts and lists of numbers, strings, bytes and small arrays; they stay in memory.
+        """
+
+    def report(self, sums: Sums, kept: Sequence[Any]) -> tuple[dict[str, float], dict[str, Any]]:
+        """(scalars to log, report to save) of a whole evaluation, on the host.
+
+        kept: what `collect` returned, of all examples in the order of the data.
+        """
+
+    def save_report(self, report: dict[str, Any], folder: Path) -> None:
         """Writes a report's files, pictures included."""
+
+    def metadata(self) -> dict[str, Any]:
+        """Class names, preprocessing and the like: JSON that goes into every checkpoint."""

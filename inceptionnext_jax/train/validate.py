@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from inceptionnext_jax import models
 from inceptionnext_jax.augment.rand_augment import parse_rand_augment
-from inceptionnext_jax.errors import UserError, suggestion
+from inceptionnext_jax.errors import UserError, first_line, suggestion
 from inceptionnext_jax.models.layers import remat
 from inceptionnext_jax.ops import depthwise
 from inceptionnext_jax.train.layer_decay import layer_rule
@@ -231,8 +231,7 @@ def _refusals(name: str, options: tuple[tuple[str, Any], ...], size: int) -> tup
     except UserError as error:
         return (f"model: {error}",)
     except (ValueError, TypeError, ZeroDivisionError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        return (f"model.name={name!r} cannot be built for {size} pixels ({reason})",)
+        return (f"model.name={name!r} cannot be built for {size} pixels ({first_line(error)})",)
     return ()
 
 

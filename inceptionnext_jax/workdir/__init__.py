@@ -1,1 +1,1 @@
-"""The folder of a run: lock, description, metric files and storage paths."""
+"""A run's folder: lock, description, metric files and storage paths."""

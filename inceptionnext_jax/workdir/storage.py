@@ -1,7 +1,7 @@
-"""Where runs live: folders of this machine, or of a Google Cloud Storage bucket (gs://…).
+"""Paths on this machine's disk or in a Google Cloud Storage bucket (gs://…).
 
-A bucket holds objects and no folders: nothing is renamed there in one go. etils carries what looks
-alike in both; what does not is here.
+A bucket holds objects and no folders, and has no atomic rename. etils covers what both have in
+common; this module covers the rest.
 """
 
 import importlib.util
@@ -19,18 +19,18 @@ from inceptionnext_jax.errors import UserError, first_line
 
 SCHEME = "gs://"
 CHECKPOINTS = "checkpoints"  # the folder in a workdir that holds the steps
-# What Orbax writes last where a rename cannot be the commit.
+# The object that Orbax writes last where a rename cannot be the commit.
 COMMITTED = "commit_success.txt"
-# Packages whose errors tell of a bucket what an OSError tells of a disk.
-_OF_BUCKETS = {"gcsfs", "aiohttp", "google", "requests"}
+# Packages whose errors mean for a bucket what an OSError means for a disk.
+_BUCKET_PACKAGES = {"gcsfs", "aiohttp", "google", "requests"}
 
 StoragePath: TypeAlias = Path | epath.Path
 
 
 def storage_path(given: str | Path | epath.Path) -> StoragePath:
-    """An absolute path, as Orbax wants it; in a bucket where it begins with gs://.
+    """An absolute path, as Orbax requires; in a bucket if it begins with gs://.
 
-    Raises UserError for another scheme, and where the package for buckets is missing.
+    Raises UserError for another scheme, and if the package for buckets is missing.
     """
     text = os.fspath(given)
     if text.startswith(SCHEME):
@@ -48,31 +48,32 @@ def _prepare_buckets(text: str) -> None:
         raise UserError(f"{text} needs the package gcsfs; run: pip install -e '.[gcs]'")
     import fsspec
 
-    # With TensorFlow installed etils would take its file system: ten seconds, 700 MB, and torch
-    # does not live beside it.
+    # If TensorFlow is installed, etils would use its file system: ten seconds, 700 MB, and it
+    # cannot share a process with torch.
     os.environ.setdefault("EPATH_USE_TF", "0")
-    # TensorStore writes past gcsfs, whose memory of what a folder holds would be out of date.
+    # TensorStore bypasses gcsfs, whose cached listings would be out of date.
     fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
-    # It logs, with tracebacks, what it then raises or does in another way.
+    # It logs, with tracebacks, errors that it then raises or recovers from.
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
 
 
 def in_bucket(path: StoragePath) -> bool:
+    """Whether a path lies in a bucket."""
     return not isinstance(path, Path)
 
 
-def is_trouble(error: BaseException) -> bool:
-    """Whether an error is of a disk, a network or a bucket, and not of a program."""
-    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in _OF_BUCKETS
+def is_storage_error(error: BaseException) -> bool:
+    """Whether an error comes from a disk, a network or a bucket, and not from a program."""
+    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in _BUCKET_PACKAGES
 
 
 @contextmanager
-def reaching(path: StoragePath) -> Iterator[None]:
-    """Raises UserError where a bucket cannot be read."""
+def explaining_bucket_errors(path: StoragePath) -> Iterator[None]:
+    """Raises UserError if a bucket cannot be read."""
     try:
         yield
     except Exception as error:
-        if not in_bucket(path) or not is_trouble(error):
+        if not in_bucket(path) or not is_storage_error(error):
             raise
         raise UserError(
             f"{path} cannot be read ({first_line(error)}); check the bucket's name, the network "
@@ -81,17 +82,17 @@ def reaching(path: StoragePath) -> Iterator[None]:
 
 
 def is_committed(folder: StoragePath) -> bool:
-    """Whether all of a step is there: its name says so, but for buckets."""
+    """Whether a numbered folder is a complete step: always on disk, by an object in a bucket."""
     return not in_bucket(folder) or (folder / COMMITTED).exists()
 
 
-def entries(folder: StoragePath) -> list[StoragePath]:
-    """What a folder holds; nothing where it is missing."""
+def list_folder(folder: StoragePath) -> list[StoragePath]:
+    """The paths in a folder; none if it is missing."""
     return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def files_below(folder: StoragePath) -> list[StoragePath]:
-    """All files in a folder and its folders, in the order of their names."""
+    """All files in a folder and its subfolders, sorted."""
     if isinstance(folder, Path):
         return sorted(path for path in folder.rglob("*") if path.is_file())
     import fsspec
@@ -102,17 +103,17 @@ def files_below(folder: StoragePath) -> list[StoragePath]:
 
 
 def size(path: StoragePath) -> int:
-    """Bytes of a file."""
+    """A file's bytes."""
     return path.stat().st_size if isinstance(path, Path) else path.stat().length
 
 
 def modified(path: StoragePath) -> float:
-    """Unix seconds."""
+    """The time of the last change, in Unix seconds."""
     return path.stat().st_mtime if isinstance(path, Path) else path.stat().mtime
 
 
 def delete(folder: StoragePath) -> None:
-    """Deletes a folder with all that is in it."""
+    """Deletes a folder with everything in it."""
     if isinstance(folder, Path):
         shutil.rmtree(folder)
     else:

@@ -1,11 +1,11 @@
-"""Where metrics go: metrics.jsonl always, TensorBoard and Weights & Biases on request."""
+"""Writers of metrics: metrics.jsonl always, TensorBoard and Weights & Biases on request."""
 
 import json
 import math
 import secrets
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.files import write_atomically
@@ -14,26 +14,34 @@ METRICS = "metrics.jsonl"
 
 
 class Writer(Protocol):
+    """A destination of metrics."""
+
     def write(self, step: int, values: dict[str, Any]) -> None: ...
 
     def close(self) -> None: ...
 
 
 class JsonLines:
-    """One JSON object a line and a line a step."""
+    """metrics.jsonl: one JSON object a line, one line a step."""
 
-    def __init__(self, workdir: Path, after_step: int):
-        """Goes on after `after_step`: later lines are of updates that are about to be redone."""
+    def __init__(self, file: TextIO, last: dict[str, Any] | None):
+        """file: open for reading and writing, at its end. last: its last line, if it has any."""
+        self._file = file
+        self._last = last or {"step": None}
+        self._last_start = file.tell() - (len(json.dumps(last)) + 1 if last else 0)
+
+    @classmethod
+    def open(cls, workdir: Path, after_step: int) -> "JsonLines":
+        """Continues after `after_step`; later lines belong to updates that will be repeated."""
         path = workdir / METRICS
-        kept = [line for line in read_lines(path) if line["step"] <= after_step]
+        kept = [line for line in read_metrics(path) if line["step"] <= after_step]
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._file = path.open("r+", encoding="utf-8")
-        self._file.seek(0, 2)
-        self._last = kept[-1] if kept else {"step": None}
-        self._last_start = self._file.tell() - (len(json.dumps(self._last)) + 1 if kept else 0)
+        file = path.open("r+", encoding="utf-8")
+        file.seek(0, 2)
+        return cls(file, kept[-1] if kept else None)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
-        # JSON has no nan: null says that there is no number.
+        # JSON has no NaN and no infinity: they become null.
         line = {
             key: value if not isinstance(value, float) or math.isfinite(value) else None
             for key, value in values.items()
@@ -51,8 +59,8 @@ class JsonLines:
         self._file.close()
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl up to the first that was cut off by a kill, or is no line."""
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl up to the first that is invalid, e.g. cut off by a kill."""
     if not path.is_file():
         return []
     lines: list[dict[str, Any]] = []
@@ -70,10 +78,16 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 class TensorBoard:
     """Scalars as TensorBoard events."""
 
-    def __init__(self, workdir: Path, after_step: int):
+    def __init__(self, writer: Any):
+        """writer: tensorboardX's."""
+        self._writer = writer
+
+    @classmethod
+    def open(cls, workdir: Path, after_step: int) -> "TensorBoard":
+        """Continues after `after_step`; later events are no longer shown."""
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=after_step + 1)
+        return cls(SummaryWriter(str(workdir / "tensorboard"), purge_step=after_step + 1))
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         for key, value in values.items():
@@ -84,9 +98,15 @@ class TensorBoard:
 
 
 class WandB:
-    """Weights & Biases; a resumed run goes on under the same id."""
+    """Metrics at Weights & Biases."""
 
-    def __init__(self, workdir: Path, config: dict[str, Any]):
+    def __init__(self, run: Any):
+        """run: wandb's."""
+        self._run = run
+
+    @classmethod
+    def open(cls, workdir: Path, config: dict[str, Any]) -> "WandB":
+        """Opens a run, or the same one again after a resume; its id is kept in the workdir."""
         try:
             import wandb
         except ImportError as error:
@@ -96,8 +116,14 @@ class WandB:
         path = workdir / "wandb_id"
         run_id = path.read_text().strip() if path.is_file() else secrets.token_hex(4)
         write_atomically(path, run_id)
-        self._run = wandb.init(
-            project="inceptionnext_jax", id=run_id, resume="allow", dir=str(workdir), config=config
+        return cls(
+            wandb.init(
+                project="inceptionnext_jax",
+                id=run_id,
+                resume="allow",
+                dir=str(workdir),
+                config=config,
+            )
         )
 
     def write(self, step: int, values: dict[str, Any]) -> None:
@@ -125,12 +151,12 @@ class Writers:
 def open_writers(
     workdir: Path, after_step: int, log: Any, config: dict[str, Any], *, main: bool
 ) -> Writers:
-    """The writers that the config asks for; none on any process but the main one."""
+    """The writers that the config asks for; none on processes other than the main one."""
     if not main:
         return Writers([])
-    writers: list[Writer] = [JsonLines(workdir, after_step)]
+    writers: list[Writer] = [JsonLines.open(workdir, after_step)]
     if log.tensorboard:
-        writers.append(TensorBoard(workdir, after_step))
+        writers.append(TensorBoard.open(workdir, after_step))
     if log.wandb:
-        writers.append(WandB(workdir, config))
+        writers.append(WandB.open(workdir, config))
     return Writers(writers)

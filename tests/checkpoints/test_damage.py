@@ -1,4 +1,4 @@
-"""Every kind of damage to every kind of file of a checkpoint: found, told, and gone around."""
+"""Every kind of damage to every kind of file in a checkpoint: found, reported and survived."""
 
 import os
 import random
@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from inceptionnext_jax.checkpoints import folders
+from inceptionnext_jax.checkpoints import steps
 from inceptionnext_jax.checkpoints.manager import Checkpoints
 from inceptionnext_jax.checkpoints.manifest import NAME, find_damage
 from inceptionnext_jax.convert.load import load_weights
@@ -23,7 +23,13 @@ def state(value: float):
 
 
 def open_checkpoints(workdir):
-    return Checkpoints(workdir, keep_latest=2, keep_best=1, best_metric="eval/top1")
+    return Checkpoints(
+        workdir,
+        keep_latest=2,
+        keep_best=1,
+        best_metric="eval/top1",
+        higher_is_better=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,30 +89,30 @@ def test_damage_to_any_file_is_found_and_the_step_before_is_taken(workdir, damag
     for path in [path for path in files if path.stat().st_size]:
         before = path.read_bytes()
         damage(path, rng)
-        assert folders.claim(workdir) == 1
+        assert steps.set_damaged_aside(workdir) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"warning: checkpoint {newest} is damaged: ")
         named = path.relative_to(newest).as_posix()
         assert named in line or path.name == NAME
-        assert line.endswith("; kept as 2.damaged, going on from step 1")
+        assert line.endswith("; kept as 2.damaged, resuming from step 1")
         os.rename(workdir / "checkpoints" / "2.damaged", newest)
         path.write_bytes(before)
-    assert folders.claim(workdir) == 2
+    assert steps.set_damaged_aside(workdir) == 2
     assert capsys.readouterr().err == ""
 
 
-def test_an_item_without_its_folder_and_a_stranger_are_damage(workdir):
+def test_a_missing_item_and_an_unknown_file_are_damage(workdir):
     newest = workdir / "checkpoints" / "2"
-    (newest / "state" / "stranger").write_text("x")
-    assert find_damage(newest) == "state/stranger does not belong there"
+    (newest / "state" / "unknown").write_text("x")
+    assert find_damage(newest) == "state/unknown does not belong there"
     shutil.rmtree(newest / "state")
-    assert folders.newest_good(workdir).name == "1"
+    assert steps.newest_undamaged(workdir).name == "1"
     shutil.rmtree(newest)
     newest.mkdir()
     assert find_damage(newest) == f"{NAME} is missing"
 
 
-def test_a_run_goes_on_from_the_good_step_and_saves_the_damaged_number_anew(workdir):
+def test_a_run_resumes_from_the_undamaged_step_and_saves_the_damaged_number_again(workdir):
     flip_a_bit(next((workdir / "checkpoints" / "2" / "state" / "d").iterdir()), random.Random(0))
     checkpoints = open_checkpoints(workdir)
     assert checkpoints.latest_step() == 1
@@ -121,14 +127,14 @@ def test_a_run_goes_on_from_the_good_step_and_saves_the_damaged_number_anew(work
     assert meta["step"] == 2
 
 
-def test_a_damaged_older_step_does_not_stand_in_the_way(workdir, capsys):
+def test_a_damaged_older_step_is_set_aside(workdir, capsys):
     (workdir / "checkpoints" / "1" / "metrics" / "metrics").write_text("{")
     assert open_checkpoints(workdir).latest_step() == 2
     assert "metrics/metrics is 1 bytes, expected" in capsys.readouterr().err
     assert (workdir / "checkpoints" / "1.damaged").is_dir()
 
 
-def test_nothing_good_is_an_error_and_stays_one(workdir):
+def test_only_damaged_steps_are_an_error_at_every_start(workdir):
     for step in ("1", "2"):
         (workdir / "checkpoints" / step / NAME).unlink()
     for _ in range(2):
@@ -139,14 +145,14 @@ def test_nothing_good_is_an_error_and_stays_one(workdir):
         load_weights(workdir, "inceptionnext_atto")
     with pytest.raises(UserError, match=r"checkpoints/2 is damaged: MANIFEST.json is missing"):
         load_weights(workdir / "checkpoints" / "2", "inceptionnext_atto")
-    # What was set aside still says that there was a run.
+    # Renamed steps still show that there was a run.
     for step in ("1", "2"):
         os.rename(workdir / "checkpoints" / step, workdir / "checkpoints" / f"{step}.damaged")
     with pytest.raises(RunError, match="set aside before"):
         open_checkpoints(workdir)
 
 
-def test_what_a_killed_run_leaves_is_removed(workdir):
+def test_leftovers_of_a_killed_run_are_removed(workdir):
     folder = workdir / "checkpoints"
     for name in ("3.orbax-checkpoint-tmp", "trash/0"):
         shutil.copytree(folder / "1", folder / name)
@@ -154,7 +160,7 @@ def test_what_a_killed_run_leaves_is_removed(workdir):
     assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
 
 
-def test_a_folder_that_has_gone_ends_the_run_with_a_sentence(workdir):
+def test_a_missing_folder_ends_the_run_with_one_sentence(workdir):
     checkpoints = open_checkpoints(workdir)
     shutil.rmtree(workdir)
     with pytest.raises(RunError, match=r"cannot be saved .*the folder is gone"):
@@ -163,14 +169,14 @@ def test_a_folder_that_has_gone_ends_the_run_with_a_sentence(workdir):
     assert not workdir.exists()
 
 
-def test_a_save_that_fails_in_the_background_is_told_at_the_next_step(workdir, monkeypatch):
-    from inceptionnext_jax.checkpoints import manager as checkpoint
+def test_a_save_that_fails_in_the_background_is_reported_at_the_next_step(workdir, monkeypatch):
+    from inceptionnext_jax.checkpoints import manifest
 
     def full(folder):
         raise OSError(28, "No space left on device")
 
     checkpoints = open_checkpoints(workdir)
-    monkeypatch.setattr(checkpoint, "write_manifest", full)
+    monkeypatch.setattr(manifest, "write_manifest", full)
     checkpoints.save(state(0.0), 3, {})
     while checkpoints._manager.is_saving_in_progress():
         time.sleep(0.01)

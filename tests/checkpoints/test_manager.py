@@ -1,4 +1,7 @@
-"""What is kept, what is refused, what is cleaned up."""
+"""Retention, round trips, refusals and cleaning up."""
+
+import logging
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from inceptionnext_jax.checkpoints.folders import newest_good
 from inceptionnext_jax.checkpoints.manager import Checkpoints
 from inceptionnext_jax.checkpoints.reading import read_meta
+from inceptionnext_jax.checkpoints.steps import newest_undamaged
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.train.state import create_state
 
@@ -21,14 +24,20 @@ def state(width: int = 3, dtype=jnp.float32, ema: bool = False, name: str = "ker
 
 
 def abstract(tree):
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
     )
 
 
 def open_checkpoints(folder, metric="eval/top1", keep_latest=2, keep_best=1):
-    return Checkpoints(folder, keep_latest=keep_latest, keep_best=keep_best, best_metric=metric)
+    return Checkpoints(
+        folder,
+        keep_latest=keep_latest,
+        keep_best=keep_best,
+        best_metric=metric,
+        higher_is_better=metric == "eval/top1",
+    )
 
 
 def steps(folder):
@@ -49,10 +58,10 @@ def test_best_checkpoint_does_not_evict_newest(tmp_path, metric, values, kept):
         checkpoints.save(state(), step, {}, {metric: value})
     checkpoints.close()
     assert steps(tmp_path) == kept
-    assert newest_good(tmp_path).name == "5"
+    assert newest_undamaged(tmp_path).name == "5"
 
 
-def test_the_best_step_is_still_known_after_a_restart(tmp_path):
+def test_the_best_step_is_kept_after_a_restart(tmp_path):
     for step, value in enumerate([0.5, 0.9, 0.3, 0.2, 0.1], start=1):
         checkpoints = open_checkpoints(tmp_path)
         checkpoints.save(state(), step, {}, {"eval/top1": value, "eval/loss": 1.0})
@@ -61,7 +70,7 @@ def test_the_best_step_is_still_known_after_a_restart(tmp_path):
     assert steps(tmp_path) == [2, 4, 5]
 
 
-def test_steps_without_a_score_do_not_pile_up(tmp_path):
+def test_steps_without_a_score_are_deleted(tmp_path):
     checkpoints = open_checkpoints(tmp_path)
     for step in range(1, 8):
         checkpoints.save(state(), step, {}, {"eval/top1": 0.9} if step == 2 else {})
@@ -69,7 +78,7 @@ def test_steps_without_a_score_do_not_pile_up(tmp_path):
     assert steps(tmp_path) == [2, 6, 7]
 
 
-def test_state_and_meta_come_back_as_they_were(tmp_path):
+def test_state_and_meta_are_restored_unchanged(tmp_path):
     checkpoints = open_checkpoints(tmp_path)
     before = state(ema=True)
     checkpoints.save(before, 7, {"config": {"seed": 1}})
@@ -77,7 +86,7 @@ def test_state_and_meta_come_back_as_they_were(tmp_path):
     after = checkpoints.restore(7, abstract(before))
     jax.tree.map(np.testing.assert_array_equal, before, after)
     assert jax.tree.structure(before) == jax.tree.structure(after)
-    assert checkpoints.meta(7) == read_meta(newest_good(tmp_path)) == {"config": {"seed": 1}}
+    assert checkpoints.meta(7) == read_meta(newest_undamaged(tmp_path)) == {"config": {"seed": 1}}
     checkpoints.close()
 
 
@@ -90,7 +99,7 @@ def test_state_and_meta_come_back_as_they_were(tmp_path):
         (state(ema=True), "lacks ema/params/fc/kernel"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_checkpoint_and_path(tmp_path, other, words):
+def test_a_state_that_does_not_fit_is_refused_naming_checkpoint_and_path(tmp_path, other, words):
     checkpoints = open_checkpoints(tmp_path)
     checkpoints.save(state(), 3, {})
     checkpoints.wait()
@@ -107,3 +116,23 @@ def test_leftovers_of_a_killed_save_are_removed(tmp_path):
     assert checkpoints.latest_step() is None
     assert not leftover.exists()
     checkpoints.close()
+
+
+def test_the_exception_hook_and_the_log_level_are_restored_on_close(tmp_path):
+    hook, level = sys.excepthook, logging.getLogger("asyncio").level
+    checkpoints = open_checkpoints(tmp_path)
+    assert sys.excepthook is not hook
+    assert logging.getLogger("asyncio").level == logging.CRITICAL
+    checkpoints.close()
+    assert sys.excepthook is hook
+    assert logging.getLogger("asyncio").level == level
+
+
+def test_late_callbacks_are_hidden_and_other_errors_are_not(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: seen.append(str(error)))
+    checkpoints = open_checkpoints(tmp_path)
+    for text in ("Event loop is closed", "another error"):
+        sys.excepthook(RuntimeError, RuntimeError(text), None)
+    checkpoints.close()
+    assert seen == ["another error"]

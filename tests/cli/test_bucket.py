@@ -1,4 +1,4 @@
-"""Workdirs in a bucket: real runs against a storage server on this machine."""
+"""Workdirs in a bucket: real runs against a local storage server."""
 
 import json
 import signal
@@ -10,15 +10,15 @@ import pytest
 from benchmarks import faults
 from inceptionnext_jax.convert.load import locate_source
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.workdir.storage import place, reaching
+from inceptionnext_jax.workdir.storage import explaining_bucket_errors, storage_path
 from tests.bucket import Bucket, serving
 from tests.runs import ROOT, assert_same_arrays, main_py, saved_arrays, small_flags
 
-# main.py for tests that cannot wait for a minute to see that a killed run is gone.
+# main.py for tests that cannot wait a minute until the lease of a killed run expires.
 IMPATIENT = """
 import sys, main
 from inceptionnext_jax.workdir import bucket
-bucket.BEAT_SECONDS, bucket.PATIENCE_SECONDS, bucket.SETTLING_SECONDS = 0.5, 3.0, 0.5
+bucket.RENEWAL_SECONDS, bucket.EXPIRY_SECONDS, bucket.SETTLING_SECONDS = 0.5, 3.0, 0.5
 sys.exit(main.main(["main.py", *sys.argv[1:]]))
 """
 CHANGES = {"checkpoint.every_steps": 2, "checkpoint.keep_latest": 3}
@@ -43,7 +43,7 @@ def train(bucket: Bucket, name: str, **changes) -> subprocess.CompletedProcess:
 
 
 def errors(done: subprocess.CompletedProcess) -> list[str]:
-    """What was said on stderr, but for TensorStore's note that nobody has logged in."""
+    """The lines on stderr, without TensorStore's note on missing credentials."""
     return [line for line in done.stderr.splitlines() if "google_auth_provider" not in line]
 
 
@@ -56,7 +56,7 @@ def arrays(bucket: Bucket, name: str, step: int, folder):
     return saved_arrays(folder, step)
 
 
-def test_a_run_lives_in_a_bucket(bucket):
+def test_a_run_writes_to_a_bucket(bucket):
     done = train(bucket, "runs/one", total_steps=4, **{"checkpoint.keep_latest": 1})
     assert done.returncode == 0, done.stderr
     assert errors(done) == []
@@ -73,7 +73,7 @@ def test_a_run_lives_in_a_bucket(bucket):
 
 
 @pytest.mark.slow
-def test_killed_in_a_bucket_it_goes_on_with_the_same_bits(bucket, tmp_path):
+def test_a_run_killed_in_a_bucket_resumes_with_the_same_bits(bucket, tmp_path):
     flags = small_flags(total_steps=60, **CHANGES)
     unbroken = main_py(*flags, f"--workdir={tmp_path / 'unbroken'}")
     assert unbroken.returncode == 0, unbroken.stderr
@@ -90,13 +90,13 @@ def test_killed_in_a_bucket_it_goes_on_with_the_same_bits(bucket, tmp_path):
     )
     assert [line["step"] for line in lines(bucket, "killed")] == list(range(1, 61))
     assert ".lock" not in bucket.names("killed")
-    # What was left of a save is gone: each step that is there is whole.
+    # Parts of unfinished saves are gone.
     steps = {name.split("/")[1] for name in bucket.names("killed") if name.startswith("checkp")}
     assert steps == {"56", "58", "60"}
 
 
 @pytest.mark.slow
-def test_a_changed_object_is_named_and_gone_around(bucket):
+def test_a_changed_object_is_named_and_the_step_before_is_taken(bucket):
     assert train(bucket, "changed", total_steps=4).returncode == 0
     folder = "changed/checkpoints/4/state/d"
     (name,) = bucket.names(folder)
@@ -112,7 +112,7 @@ def test_a_changed_object_is_named_and_gone_around(bucket):
 
 
 @pytest.mark.slow
-def test_an_unfinished_save_is_no_step(bucket):
+def test_an_unfinished_save_is_not_a_step(bucket):
     assert train(bucket, "unfinished", total_steps=2).returncode == 0
     bucket.write("unfinished/checkpoints/4/state/_METADATA", b"{}")
     done = train(bucket, "unfinished", total_steps=4)
@@ -126,7 +126,7 @@ def test_an_unfinished_save_is_no_step(bucket):
 def test_weights_are_read_from_a_bucket(bucket, tmp_path):
     source = f"{bucket.url}/weights"
     assert train(bucket, "weights", total_steps=2).returncode == 0
-    done = train(bucket, "weights", total_steps=2)  # nothing to do: it says so
+    done = train(bucket, "weights", total_steps=2)  # nothing left to do
     assert "done: step 2 of 2" in done.stdout
     other = train(bucket, "other", total_steps=1, init_from=f"{source}/checkpoints/2")
     assert other.returncode == 0, other.stderr
@@ -143,7 +143,7 @@ def test_weights_are_read_from_a_bucket(bucket, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_second_run_in_a_bucket_is_refused_and_the_first_goes_on(bucket):
+def test_a_second_run_in_a_bucket_is_refused_and_the_first_continues(bucket):
     flags = small_flags(total_steps=4000, **CHANGES)
     group = faults.Group(f"{bucket.url}/twice", 1, flags, bucket.variables)
     assert group.wait_for("step 3 "), group.errors()
@@ -169,7 +169,7 @@ def test_two_processes_write_one_bucket(bucket, tmp_path):
     )
 
 
-def test_files_in_a_bucket_are_not_read():
+def test_weight_files_in_a_bucket_are_not_read():
     with pytest.raises(UserError, match="of a bucket only runs are read"):
         locate_source("gs://bucket/weights.safetensors")
 
@@ -177,13 +177,13 @@ def test_files_in_a_bucket_are_not_read():
 def test_a_bucket_out_of_reach_is_one_sentence():
     from gcsfs.retry import HttpError
 
-    told = pytest.raises(UserError, match=r"gs://b/run cannot be read \(Forbidden, 403\); check")
-    with told, reaching(place("gs://b/run")):
+    refused = pytest.raises(UserError, match=r"gs://b/run cannot be read \(Forbidden, 403\); check")
+    with refused, explaining_bucket_errors(storage_path("gs://b/run")):
         raise HttpError({"message": "Forbidden", "code": 403})
 
 
 @pytest.mark.slow
-def test_a_bucket_that_is_not_there_is_a_users_mistake(bucket):
+def test_a_missing_bucket_is_a_users_mistake(bucket):
     done = python(bucket, "main.py", *small_flags(), "--workdir=gs://nowhere/run")
     assert done.returncode == 2, done.stderr
     (line,) = errors(done)
@@ -193,14 +193,14 @@ def test_a_bucket_that_is_not_there_is_a_users_mistake(bucket):
 @pytest.mark.parametrize("given", ["s3://bucket/run", "http://host/run"])
 def test_other_schemes_are_refused(given):
     with pytest.raises(UserError, match="is neither a folder nor in a bucket"):
-        place(given)
+        storage_path(given)
 
 
 def test_a_bucket_needs_its_package_and_a_name(monkeypatch):
     with pytest.raises(UserError, match="names no bucket"):
-        place("gs://")
+        storage_path("gs://")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(
         UserError, match=r"needs the package gcsfs; run: pip install -e '\.\[gcs\]'"
     ):
-        place("gs://bucket/run")
+        storage_path("gs://bucket/run")

@@ -12,11 +12,11 @@ from inceptionnext_jax.__main__ import main
 from inceptionnext_jax.cli import job
 from inceptionnext_jax.cli.explain_augment import augmented_rows
 from inceptionnext_jax.models import model_info
-from inceptionnext_jax.tasks import build_task
-from inceptionnext_jax.train import plan as plans
+from inceptionnext_jax.tasks.classification import build
 from inceptionnext_jax.train.optimizer import make_optimizer
 from inceptionnext_jax.train.state import create_state
-from inceptionnext_jax.train.step import make_train_step
+from inceptionnext_jax.train.step import StepScalars, make_train_step
+from inceptionnext_jax.train.task import Aux
 from tests.runs import SMALL, small_config
 
 RECIPE = {
@@ -36,26 +36,29 @@ class Witness:
 
     augment: object
 
-    def loss(self, params, batch_stats, batch, key, positions, hyper):
-        del key, positions, hyper
-        zero = (params["kernel"] * 0).sum()
-        return zero, (batch_stats, {"loss": (zero, 1.0), "batch": batch})
+    def loss(self, variables, batch, key, positions):
+        del key, positions
+        zero = (variables["params"]["kernel"] * 0).sum()
+        sums = {"loss": (zero, 1.0), **{name: (array, 1.0) for name, array in batch.items()}}
+        return zero, Aux(variables["batch_stats"], sums)
 
 
 def seen_by_the_step(config, step):
     """The augmented batch of update `step`, from the real training step and loader."""
-    dataset = job.open_dataset(config)
-    plan = plans.make_plan(config, job.data_sizes(dataset), 1)
+    dataset = build.open_data(config)
+    built = build.build(config, dataset)
+    plan = job.make_plan(config, dataset, built, 1)
     optimizer = make_optimizer(config.optim, {"kernel": jnp.zeros((2, 2))})
     variables = {"params": {"kernel": jnp.zeros((2, 2))}, "batch_stats": {}}
     state = create_state(variables, optimizer.tx, False)
     state = state.replace(step=jnp.full_like(state.step, step - 1))
-    witness = Witness(build_task(config, plan, dataset.class_names).augment)
+    witness = Witness(built.task.augment)
     positions = np.arange(BATCH)
-    with job.open_training(config, plan, dataset, positions, step - 1) as batches:
+    with job.open_training(config, plan, built.train, positions, step - 1) as batches:
         batch = jax.tree.map(lambda array: array[None], next(batches))
     train_step = jax.jit(make_train_step(witness, optimizer, seed=config.seed, ema_decay=None))
-    return jax.tree.map(np.asarray, train_step(state, batch, {"lr": 0.0})[1]["mean"]["batch"])
+    _, metrics = train_step(state, batch, StepScalars(0.0, {}))
+    return {name: np.asarray(array) for name, (array, _) in metrics["mean"].items()}
 
 
 @pytest.mark.parametrize("order", ["inceptionnext", "convnext"])

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped, starved and robbed of their folder, as real commands."""
+"""Runs that are killed, stopped, or lose disk space or their folder, as real commands."""
 
 import os
 import random
@@ -18,7 +18,7 @@ LOST = "error: another process of this run was lost; start all of them again"
 
 @pytest.fixture(scope="module")
 def references(tmp_path_factory):
-    """{processes: what an unbroken run ends with}, made when first asked for."""
+    """Digest and lines of an unbroken run by number of processes, computed when needed."""
     known = {}
 
     def reference(processes):
@@ -40,7 +40,7 @@ def assert_unbroken(life, reference):
 @pytest.mark.parametrize(("processes", "kills"), [(1, 14), (2, 6)])
 def test_twenty_kills_leave_no_trace_in_the_result(references, tmp_path, processes, kills):
     done, number = 0, 0
-    while done < kills:  # a life may come to its end before all its kills
+    while done < kills:  # a life may end before all its kills
         life = faults.Life(
             tmp_path / str(number), processes, number % 2 == 0, 1, random.Random(number)
         )
@@ -64,10 +64,10 @@ def test_twenty_stops_lose_no_step(references, tmp_path, processes):
 
 
 def stop_once(life, rng) -> int:
-    """One start that is asked to stop; its exit code, the same on all processes."""
+    """Starts a run and asks it to stop; returns its exit code, the same on all processes."""
     group = life.start()
     before = faults.committed(life.workdir)
-    # Before the first step nothing is saved, so that only the other starts bring the run on.
+    # Before the first step nothing is saved, so only the other starts make progress.
     group.wait_for(rng.choice((r"(resumed|started) from", r"step ", r"step ")))
     group.ended.wait(rng.uniform(0.0, 1.5))
     group.signal(rng.choice((signal.SIGTERM, signal.SIGTERM, signal.SIGINT)),
@@ -76,7 +76,7 @@ def stop_once(life, rng) -> int:
     assert len(set(codes)) == 1, (codes, group.errors())
     if codes[0] == faults.STOPPED:
         seen = max(group.last_step(), before)
-        assert faults.committed(life.workdir) >= seen  # no step that was told is lost
+        assert faults.committed(life.workdir) >= seen  # no reported step is lost
     return codes[0]
 
 
@@ -97,7 +97,7 @@ def test_a_lost_process_ends_the_others_within_a_minute_by_one_line(tmp_path, vi
 
 
 @pytest.mark.slow
-def test_after_a_lost_process_both_go_on_as_if_nothing_had_happened(references, tmp_path):
+def test_after_a_lost_process_both_resume_with_the_same_bits(references, tmp_path):
     life = faults.Life(tmp_path / "run", 2, True, 1, random.Random(0))
     for victim in (0, 1):
         group = life.start()
@@ -108,14 +108,14 @@ def test_after_a_lost_process_both_go_on_as_if_nothing_had_happened(references, 
     assert_unbroken(life, references(2))
 
 
-def test_a_process_that_jax_aborts_still_says_why(tmp_path):
-    """Between collectives JAX aborts the process; then a child speaks for it."""
+def test_the_reason_is_printed_when_jax_aborts_a_process(tmp_path):
+    """Between collectives JAX aborts the process; a child prints the reason."""
     script = (
         "import sys, time, os, signal\n"
-        "from inceptionnext_jax.cli import distributed\n"
-        "distributed.HEARTBEAT_SECONDS = 10\n"
+        "from inceptionnext_jax.runtime import multihost\n"
+        "multihost.HEARTBEAT_SECONDS = 10\n"
         "index = int(sys.argv[1])\n"
-        "distributed.join(sys.argv[2], 2, index)\n"
+        "multihost.initialize_distributed(sys.argv[2], 2, index)\n"
         "if index == 0: time.sleep(1); os.kill(os.getpid(), signal.SIGKILL)\n"
         "time.sleep(100)\n"
     )
@@ -133,7 +133,7 @@ def test_a_process_that_jax_aborts_still_says_why(tmp_path):
     assert errors.count("error: JAX has ended this process; most likely another process") == 1
 
 
-def test_a_second_run_in_one_workdir_is_refused_and_the_first_goes_on(tmp_path):
+def test_a_second_run_in_one_workdir_is_refused_and_the_first_continues(tmp_path):
     group = faults.Group(tmp_path, 1, small_flags(total_steps=400, **{"log.every_steps": 1}))
     assert group.wait_for("step 1 ")
     second = main_py(*small_flags(total_steps=400), f"--workdir={tmp_path}")
@@ -178,7 +178,7 @@ def test_a_full_disk_ends_with_one_sentence_and_the_older_steps_whole(small_disk
     assert " are whole" in line
     assert faults.committed(small_disk) >= 2
     assert not list(small_disk.glob("checkpoints/*tmp*"))
-    # With room it goes on, though no file was mended.
+    # With more space it resumes, although no file was repaired.
     subprocess.run(["mount", "-o", "remount,size=400m", str(small_disk)], check=True)
     again = main_py(*small_flags(**changes), f"--workdir={small_disk}", check=True)
     assert f"resumed from step {line.split('steps ')[1].split(' are')[0].split(', ')[0]}" in (
@@ -214,8 +214,8 @@ def test_a_workdir_that_disappears_ends_with_one_sentence(tmp_path, what):
 
 
 @pytest.mark.slow
-def test_damaged_newest_step_is_named_and_the_run_goes_on_from_the_one_before(tmp_path):
-    """The whole command; tests/train/test_damage.py has every kind of damage and file."""
+def test_a_damaged_newest_step_is_named_and_the_one_before_is_taken(tmp_path):
+    """The whole command; tests/checkpoints/test_damage.py has every kind of damage and file."""
     flags = small_flags(total_steps=10)
     main_py(*flags, f"--workdir={tmp_path}", check=True)
     unbroken = {line["step"]: line["train/loss"] for line in metrics(tmp_path)}
@@ -258,15 +258,15 @@ def test_two_thousand_steps_grow_by_less_than_two_percent(tmp_path):
 
 
 def resident(pid: int) -> int:
-    """kB of anonymous memory: file pages that happen to be mapped are not counted."""
+    """Anonymous memory in kB, without mapped file pages."""
     with open(f"/proc/{pid}/status") as file:
         fields = dict(line.split(":", 1) for line in file)
     return int(fields["RssAnon"].split()[0])
 
 
 @pytest.mark.slow
-def test_an_evaluation_that_is_stopped_is_made_up_for(tmp_path, monkeypatch):
-    """SIGTERM in the middle of an evaluation: saved at once, evaluated by the next start."""
+def test_a_stopped_evaluation_is_repeated_after_resuming(tmp_path, monkeypatch):
+    """SIGTERM during an evaluation: saved at once, evaluated by the next start."""
     from inceptionnext_jax.train import evaluate
 
     asked = []

@@ -11,12 +11,11 @@ import pytest
 
 from configs.vanillanet import digits
 from inceptionnext_jax import data
-from inceptionnext_jax.cli import job
+from inceptionnext_jax.augment.normalize import normalize
 from inceptionnext_jax.convert.load import load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.deploy import deploy
-from inceptionnext_jax.tasks import build_task
-from inceptionnext_jax.train.plan import make_plan
+from inceptionnext_jax.tasks.classification import build
 from tests.models.oracle import relative_error
 from tests.runs import CACHE, ROOT, main_py, metrics
 
@@ -28,16 +27,16 @@ STEPS_PER_EPOCH = 11
 def evaluation_set():
     """(task, normalised evaluation images, their labels)."""
     config = digits.get_config()
-    dataset = job.open_dataset(config)
-    plan = make_plan(config, job.data_sizes(dataset), devices=1)
-    count = plan.sizes.eval
+    dataset = build.open_data(config)
+    built, count = build.build(config, dataset), dataset.num_eval
     with data.eval_batches(
-        dataset.eval, batch_size=count, positions=np.arange(count), image_size=32,
-        crop_pct=plan.crop_pct, interpolation=config.data.interpolation, workers=0,
+        dataset.eval, built.evaluation.transforms, batch_size=count, positions=np.arange(count),
+        workers=0,
     ) as batches:  # fmt: skip
         (batch,) = batches
-    task = build_task(config, plan, dataset.class_names, dataset.multi_label)
-    return task, task.normalize(batch["image"]), batch["label"]
+    before = built.task.preprocessing
+    images = normalize(batch["image"], before.mean, before.std, np.float32)
+    return built.task, images, batch["label"]
 
 
 def train(workdir, kill_at=None):

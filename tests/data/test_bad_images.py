@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from inceptionnext_jax.data.batches import eval_batches, train_batches
-from inceptionnext_jax.data.crop import eval_pixels
+from inceptionnext_jax.data.crop import CenterCrop
 from inceptionnext_jax.data.decode import BadImageError, decode_pil, decode_rgb
 from inceptionnext_jax.data.digits import MemorySource
 from inceptionnext_jax.errors import UserError
+from tests.data.batches import eval_transforms, train_transforms
 
 SIDE = 8
 RAMP = np.arange(64 * 3, dtype=np.uint8).reshape(8, 8, 3)
@@ -82,7 +83,7 @@ def test_decompression_bombs_are_refused_before_any_memory_is_taken():
 def test_a_thread_of_pixels_is_not_blown_up_to_gigabytes():
     line = encoded(Image.fromarray(np.zeros((1, 65_000, 3), np.uint8)))
     with pytest.raises(BadImageError, match="65000 × 1 pixels would become 16640000 × 256"):
-        eval_pixels(line, size=224, crop_pct=0.875, interpolation="bicubic", name="x.png")
+        CenterCrop(224, 0.875, "bicubic")(line, "x.png")
 
 
 def source(bad: set[int], count: int = 40) -> MemorySource:
@@ -94,8 +95,8 @@ def source(bad: set[int], count: int = 40) -> MemorySource:
 
 def training(data, limit: float, start: int = 0, workers: int = 0, stop: int = 12):
     return train_batches(
-        data, seed=1, batch_size=8, positions=np.arange(8), start_step=start, stop_step=stop,
-        image_size=SIDE, interpolation="bicubic", workers=workers, max_bad=limit,
+        data, train_transforms(SIDE, interpolation="bicubic"), seed=1, batch_size=8,
+        positions=np.arange(8), start_step=start, stop_step=stop, workers=workers, max_bad=limit,
     )  # fmt: skip
 
 
@@ -133,8 +134,8 @@ def test_more_bad_images_than_allowed_end_the_run_with_the_last_ones_name():
 
 def test_a_bad_evaluation_image_is_left_out_and_named(capsys):
     with eval_batches(
-        source({0, 39}), batch_size=16, positions=np.arange(16), image_size=SIDE, crop_pct=1.0,
-        interpolation="bicubic", workers=0, max_bad=0.05,
+        source({0, 39}), eval_transforms(SIDE, crop_pct=1.0), batch_size=16,
+        positions=np.arange(16), workers=0, max_bad=0.05,
     ) as batches:  # fmt: skip
         found = list(batches)
     labels = np.concatenate([batch["label"][batch["mask"] == 1] for batch in found])

@@ -10,7 +10,7 @@ import pytest
 from inceptionnext_jax.data import Example, eval_batches, open_dataset, train_batches
 from inceptionnext_jax.data.batches import CHUNK_ROWS
 from inceptionnext_jax.errors import UserError
-from tests.data.batches import assert_same, read_train
+from tests.data.batches import assert_same, eval_transforms, read_train, train_transforms
 from tests.tiny_imagenet import REPOSITORY
 
 
@@ -112,11 +112,9 @@ def test_evaluation_shows_every_example_exactly_once(length, batch_size, process
     for positions in np.split(np.arange(batch_size), processes):
         with eval_batches(
             Numbered(length),
+            eval_transforms(8, crop_pct=1.0),
             batch_size=batch_size,
             positions=positions,
-            image_size=8,
-            crop_pct=1.0,
-            interpolation="bicubic",
             workers=0,
         ) as batches:
             batches = list(batches)
@@ -138,11 +136,9 @@ def test_evaluation_with_workers_equals_evaluation_without(digits):
     def read(workers):
         with eval_batches(
             digits.eval,
+            eval_transforms(28, crop_pct=0.9),
             batch_size=100,
             positions=np.arange(100),
-            image_size=28,
-            crop_pct=0.9,
-            interpolation="bicubic",
             workers=workers,
         ) as batches:
             return list(batches)
@@ -169,12 +165,11 @@ def test_user_mistakes_are_named(digits):
     with pytest.raises(UserError, match="did you mean bicubic"):
         train_batches(
             digits.train,
+            train_transforms(8, interpolation="bicubik"),
             seed=0,
             batch_size=4,
             positions=np.arange(4),
             start_step=0,
-            image_size=8,
-            interpolation="bicubik",
             workers=0,
         )
 
@@ -187,12 +182,12 @@ def test_closing_ends_the_worker_processes_and_frees_shared_memory(digits):
     for stop in (None, 4):  # ended in the middle, and at the end
         batches = train_batches(
             digits.train,
+            train_transforms(32),
             seed=0,
             batch_size=64,
             positions=np.arange(64),
             start_step=0,
             stop_step=stop,
-            image_size=32,
             workers=1,
         )
         for _ in range(4):

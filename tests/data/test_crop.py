@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inceptionnext_jax.data.crop import NUM_UNIFORMS, TRIES, eval_pixels, random_box, train_pixels
+from inceptionnext_jax.data.crop import (
+    NUM_UNIFORMS,
+    TRIES,
+    CenterCrop,
+    RandomResizedCrop,
+    random_box,
+)
 from inceptionnext_jax.data.decode import _is_plain_jpeg, decode_pil, decode_rgb
 from inceptionnext_jax.errors import UserError
 
@@ -172,7 +178,7 @@ def test_crops_equal_torchvisions(timm):
         reference = transforms.Compose([transforms.Resize(short), transforms.CenterCrop(size)])
         expected = np.asarray(reference(Image.open(io.BytesIO(data)).convert("RGB")))
         crop_pct = size / (short + 0.5)
-        got = eval_pixels(data, size=size, crop_pct=crop_pct, interpolation="bilinear")
+        got = CenterCrop(size, crop_pct, "bilinear")(data)
         np.testing.assert_array_equal(got, expected)
 
 
@@ -225,25 +231,16 @@ def test_training_pixels_are_pillows_resize_of_the_box():
         expected = picture.crop((left, top, left + w, top + h)).resize((64, 64), kind)
         if u_flip < 0.5:
             expected = expected.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        got = train_pixels(
-            data, uniforms, size=64, scale=SCALE, ratio=RATIO, hflip=0.5, interpolation="random"
-        )
+        got = RandomResizedCrop(64, SCALE, RATIO, 0.5, "random")(data, uniforms)
         np.testing.assert_array_equal(got, np.asarray(expected))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (3, 2)])
 def test_tiny_images_can_be_cropped(shape):
     pixels = photo(*shape)
+    crop = RandomResizedCrop(8, SCALE, RATIO, 0.5, "bicubic")
     for seed in range(50):
-        out = train_pixels(
-            pixels,
-            np.random.default_rng(seed).random(NUM_UNIFORMS),
-            size=8,
-            scale=SCALE,
-            ratio=RATIO,
-            hflip=0.5,
-            interpolation="bicubic",
-        )
+        out = crop(pixels, np.random.default_rng(seed).random(NUM_UNIFORMS))
         assert out.shape == (8, 8, 3)
 
 
@@ -270,7 +267,7 @@ def pillow_centre(data, size, crop_pct, kind):
 def test_evaluation_equals_pillow(shape, size, crop_pct, interpolation):
     data = encode(photo(*shape))
     expected = pillow_centre(data, size, crop_pct, Image.Resampling[interpolation.upper()])
-    got = eval_pixels(data, size=size, crop_pct=crop_pct, interpolation=interpolation)
+    got = CenterCrop(size, crop_pct, interpolation)(data)
     np.testing.assert_array_equal(got, expected)
 
 
@@ -279,13 +276,13 @@ def test_imagenet_photo_is_resized_to_341x256():
     picture = Image.open(io.BytesIO(data)).convert("RGB")
     picture = picture.resize((341, 256), Image.Resampling.BICUBIC)
     expected = picture.crop((58, 16, 58 + 224, 16 + 224))  # 58 is 58.5 rounded to even
-    got = eval_pixels(data, size=224, crop_pct=0.875, interpolation="bicubic")
+    got = CenterCrop(224, 0.875, "bicubic")(data)
     np.testing.assert_array_equal(got, np.asarray(expected))
 
 
 def test_image_smaller_than_the_crop_is_padded_with_zeros():
     pixels = photo(41, 50)
-    got = eval_pixels(pixels, size=64, crop_pct=64 / 41.5, interpolation="bilinear")
+    got = CenterCrop(64, 64 / 41.5, "bilinear")(pixels)
     expected = np.zeros((64, 64, 3), np.uint8)
     expected[11:52, 7:57] = pixels  # the odd row of padding goes below
     np.testing.assert_array_equal(got, expected)

@@ -6,7 +6,8 @@ from PIL import Image
 
 from inceptionnext_jax.data import eval_batches, open_dataset
 from inceptionnext_jax.errors import UserError
-from tests.data.batches import assert_same, read_train
+from inceptionnext_jax.tasks.classification.transform import multi_hot_labels
+from tests.data.batches import assert_same, eval_transforms, read_train
 
 
 @pytest.fixture
@@ -39,14 +40,15 @@ def test_labels_are_the_sorted_union_and_images_keep_the_files_order(tree):
 
 def test_batches_hold_multi_hot_labels_and_padding_none(tree):
     dataset = open_dataset("folder", str(tree))
-    (batch,) = read_train(dataset.train, batch_size=4, stop=1)
+    label = multi_hot_labels(3)
+    (batch,) = read_train(dataset.train, batch_size=4, stop=1, label=label)
     assert batch["label"].shape == (4, 3)
     assert batch["label"].dtype == np.uint8
     assert sorted(batch["label"].sum(axis=1)) == [0, 1, 2, 2]
-    assert_same([batch], read_train(dataset.train, batch_size=4, stop=1, workers=1))
+    assert_same([batch], read_train(dataset.train, batch_size=4, stop=1, workers=1, label=label))
     with eval_batches(
-        dataset.eval, batch_size=2, positions=np.arange(2), image_size=16, crop_pct=1.0,
-        interpolation="bicubic", workers=0,
+        dataset.eval, eval_transforms(16, crop_pct=1.0, label=label), batch_size=2,
+        positions=np.arange(2), workers=0,
     ) as batches:  # fmt: skip
         (batch,) = list(batches)
     assert batch["label"].tolist() == [[1, 1, 1], [0, 0, 0]]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inceptionnext_jax.data.crop import NUM_UNIFORMS, eval_pixels, train_pixels
+from inceptionnext_jax.data.crop import NUM_UNIFORMS, CenterCrop, RandomResizedCrop
 
 
 def photographs():
@@ -38,7 +38,7 @@ def test_evaluation_pixels_are_torchvisions_to_a_grey_level(timm, size, crop_pct
     )
     for data in photographs():
         expected = reference(Image.open(io.BytesIO(data)).convert("RGB")).permute(1, 2, 0).numpy()
-        got = eval_pixels(data, size=size, crop_pct=crop_pct, interpolation=interpolation)
+        got = CenterCrop(size, crop_pct, interpolation)(data)
         assert np.abs(got / 255 - expected).max() <= 1 / 255
 
 
@@ -46,14 +46,7 @@ def test_evaluation_pixels_are_torchvisions_to_a_grey_level(timm, size, crop_pct
 def test_training_crops_are_antialiased(interpolation):
     """A fine chessboard becomes grey; without a filter as wide as the step it becomes noise."""
     board = (np.indices((450, 450)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    pixels = train_pixels(
-        np.repeat(board[..., None], 3, axis=2),
-        np.full(NUM_UNIFORMS, 0.5),
-        size=150,
-        scale=(1.0, 1.0),
-        ratio=(1.0, 1.0),
-        hflip=0.0,
-        interpolation=interpolation,
-    )
+    crop = RandomResizedCrop(150, (1.0, 1.0), (1.0, 1.0), 0.0, interpolation)
+    pixels = crop(np.repeat(board[..., None], 3, axis=2), np.full(NUM_UNIFORMS, 0.5))
     inner = pixels[2:-2, 2:-2].astype(int)
     assert np.abs(inner - 127.5).max() < 20

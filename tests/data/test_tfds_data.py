@@ -10,7 +10,7 @@ import pytest
 from inceptionnext_jax.data import eval_batches, open_dataset, tfrecord
 from inceptionnext_jax.errors import UserError
 from tests import tiny_imagenet
-from tests.data.batches import assert_same, read_train
+from tests.data.batches import assert_same, eval_transforms, read_train
 
 INDEX = "imagenet2012-train.index.npz"
 
@@ -82,10 +82,11 @@ def test_reading_loads_no_tensorflow(tiny_tfrecord, tiny_array_record):
     code = f"""
 import sys, numpy as np
 from inceptionnext_jax.data import open_dataset, eval_batches
+from tests.data.batches import eval_transforms
 for data_dir in ({str(tiny_tfrecord)!r}, {str(tiny_array_record)!r}):
     source = open_dataset("imagenet2012", data_dir).eval
-    batches = eval_batches(source, batch_size=4, positions=np.arange(4), image_size=32,
-                           crop_pct=0.9, interpolation="bicubic", workers=0)
+    batches = eval_batches(source, eval_transforms(32, crop_pct=0.9), batch_size=4,
+                           positions=np.arange(4), workers=0)
     print(sum(int(batch["mask"].sum()) for batch in batches))
     batches.close()
 print("tensorflow" in sys.modules, "torch" in sys.modules)
@@ -307,11 +308,9 @@ def test_whole_evaluation_split_is_read(tiny_tfrecord):
     source = open_dataset("imagenet2012", str(tiny_tfrecord)).eval
     with eval_batches(
         source,
+        eval_transforms(32),
         batch_size=4,
         positions=np.arange(4),
-        image_size=32,
-        crop_pct=0.875,
-        interpolation="bicubic",
         workers=0,
     ) as batches:
         labels = np.concatenate([b["label"][b["mask"] == 1] for b in batches])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inceptionnext_jax.augment.mixing import mix_targets, smoothed_targets
-from inceptionnext_jax.tasks.classification.task import bce_loss, softmax_loss
+from inceptionnext_jax.tasks.classification.losses import bce_loss, softmax_loss
 
 N, K, SMOOTHING = 8, 11, 0.1
 RNG = np.random.default_rng(0)

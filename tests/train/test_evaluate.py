@@ -22,18 +22,15 @@ def trained(tmp_path_factory):
 
 def plain_statement(workdir):
     """top-1, top-5 and loss over the 359 held-out digits, one image at a time, in numpy."""
-    from inceptionnext_jax.cli.job import open_dataset
-    from inceptionnext_jax.tasks import build_task
-    from inceptionnext_jax.train import plan as plans
+    from inceptionnext_jax.tasks.classification import build
 
     config = small_config(total_steps=4)
-    dataset = open_dataset(config)
-    sizes = plans.Sizes(dataset.num_train, dataset.num_eval, dataset.num_classes)
-    task = build_task(config, plans.make_plan(config, sizes, 1), dataset.class_names)
+    built = build.build(config, build.open_data(config))
+    task = built.task
     variables, _, _ = load_weights(workdir, config.model.name)
     with data.eval_batches(
-        dataset.eval, batch_size=359, positions=np.arange(359), image_size=32,
-        crop_pct=1.0, interpolation="bicubic", workers=0,
+        built.evaluation.source, built.evaluation.transforms, batch_size=359,
+        positions=np.arange(359), workers=0,
     ) as batches:  # fmt: skip
         (batch,) = list(batches)
     logits = np.asarray(jax.jit(task.predict)(variables, {"image": batch["image"]}), np.float64)

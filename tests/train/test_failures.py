@@ -1,4 +1,4 @@
-"""What a failing run says, and what it leaves."""
+"""Messages of failing runs, and the files they leave."""
 
 import math
 import signal
@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from inceptionnext_jax.errors import RunError, UserError
-from inceptionnext_jax.runtime import multihost as peers
-from inceptionnext_jax.runtime.memory import explaining_memory
+from inceptionnext_jax.runtime import multihost
 from inceptionnext_jax.train.nans import first_non_finite
-from inceptionnext_jax.workdir.folder import explaining_disk
-from inceptionnext_jax.workdir.writers import JsonLines, read_lines
+from inceptionnext_jax.train.out_of_memory import explaining_memory
+from inceptionnext_jax.workdir.folder import explaining_storage_errors
+from inceptionnext_jax.workdir.writers import JsonLines, read_metrics
 from tests.runs import ROOT, metrics, run, small_config
 
 NAN = "loss or gradient is not finite"
@@ -41,29 +41,29 @@ def test_out_of_memory_names_batch_estimate_and_remedies():
     assert "\n" not in text
 
 
-def test_debug_nans_names_the_operation_that_began_it():
+def test_debug_nans_names_the_first_operation():
     def function(x):
         return jax.jit(lambda y: (y - 1.0) * jnp.log(y))(x * 2.0).sum() + jnp.sqrt(-1.0)
 
     assert first_non_finite(function, jnp.array([1.0, -1.0])).startswith("log")
     assert first_non_finite(lambda x: x * 2.0, jnp.ones(3)) is None
-    # Infinity as a constant is meant.
+    # Infinity as a constant is intended.
     assert first_non_finite(lambda x: jnp.maximum(x, -jnp.inf), jnp.ones(3)) is None
     assert first_non_finite(lambda x: x * 1e30 * 1e30, jnp.ones(3)).startswith("mul")
 
 
 @pytest.mark.slow
 def test_skipped_updates_are_counted_and_too_many_in_a_row_stop_the_run(tmp_path, monkeypatch):
-    """Real steps: from the third image batch on every loss is NaN."""
-    from inceptionnext_jax.tasks.classification.task import task as classification
+    """Real steps whose loss is always NaN."""
+    from inceptionnext_jax.tasks.classification import losses
 
-    genuine = classification.softmax_loss
+    genuine = losses.softmax_loss
 
     def poisoned(logits, targets):
         bad = jnp.where(logits.sum() > -math.inf, jnp.nan, 0.0)
         return genuine(logits, targets) + bad
 
-    monkeypatch.setitem(classification.LOSSES, "softmax", poisoned)
+    monkeypatch.setitem(losses.LOSSES, "softmax", poisoned)
     changes = {"on_nan": "skip", "skip_limit": 2, "checkpoint.every_steps": 2}
     with pytest.raises(RunError) as caught:
         run(tmp_path, total_steps=9, **changes)
@@ -72,24 +72,24 @@ def test_skipped_updates_are_counted_and_too_many_in_a_row_stop_the_run(tmp_path
     assert "the last good checkpoint is step 2" in text
     assert [line["train/skipped_steps"] for line in metrics(tmp_path)] == [1, 2]
     assert [line["train/loss"] for line in metrics(tmp_path)] == [None, None]
-    # The row goes on over a restart.
+    # The count continues after a restart.
     with pytest.raises(RunError, match=r"3 times in a row .* at step 3"):
         run(tmp_path, total_steps=9, **changes)
 
 
 def test_a_disk_error_is_one_sentence(tmp_path):
     missing = r"/none/such cannot be used \(No such file or directory\)"
-    with pytest.raises(RunError, match=missing), explaining_disk(tmp_path):
+    with pytest.raises(RunError, match=missing), explaining_storage_errors(tmp_path):
         Path("/none/such").read_text()
     full = rf"{tmp_path} cannot be used \(No space left"
-    with pytest.raises(RunError, match=full), explaining_disk(tmp_path):
+    with pytest.raises(RunError, match=full), explaining_storage_errors(tmp_path):
         raise OSError(28, "No space left on device")
     from gcsfs.retry import HttpError
 
     away = rf"{tmp_path} cannot be used \(Service unavailable, 503\)"
-    with pytest.raises(RunError, match=away), explaining_disk(tmp_path):
+    with pytest.raises(RunError, match=away), explaining_storage_errors(tmp_path):
         raise HttpError({"message": "Service unavailable", "code": 503})
-    with pytest.raises(ZeroDivisionError), explaining_disk(tmp_path):
+    with pytest.raises(ZeroDivisionError), explaining_storage_errors(tmp_path):
         raise ZeroDivisionError
 
 
@@ -102,8 +102,8 @@ def test_a_disk_error_is_one_sentence(tmp_path):
         (UserError("data.dir=gloo is not a folder"), False),
     ],
 )
-def test_a_lost_peer_is_told_from_other_failures(error, lost):
-    assert peers.is_lost_process(error) == lost
+def test_a_lost_process_is_distinguished_from_other_failures(error, lost):
+    assert multihost.is_lost_process(error) == lost
 
 
 @pytest.mark.parametrize(
@@ -111,20 +111,20 @@ def test_a_lost_peer_is_told_from_other_failures(error, lost):
     [
         (UserError("a mistake"), 2, "error: a mistake"),
         (RunError("a fault"), 1, "error: a fault"),
-        (RuntimeError("Connection closed by peer"), 1, f"error: {peers.LOST}"),
+        (RuntimeError("Connection closed by peer"), 1, f"error: {multihost.LOST}"),
         (KeyError("bug"), 1, "KeyError: 'bug'"),
     ],
 )
-def test_one_of_many_that_fails_ends_for_certain(error, code, words):
-    """Even where what is closed on the way out would wait for ever."""
+def test_one_failing_process_of_several_always_ends(error, code, words):
+    """Even if closing files on the way out would wait forever."""
     script = (
         "import jax, time, sys\n"
-        "from inceptionnext_jax.train import peers\n"
+        "from inceptionnext_jax.runtime import multihost\n"
         "from inceptionnext_jax.errors import *\n"
         "jax.process_count = lambda: 2\n"
-        "peers.CLOSING_SECONDS = 0.5\n"
+        "multihost.CLOSING_SECONDS = 0.5\n"
         "try:\n"
-        "    with peers.exit_together():\n"
+        "    with multihost.exit_together():\n"
         f"        raise {error!r}\n"
         "finally:\n"
         "    time.sleep(60)\n"
@@ -136,14 +136,14 @@ def test_one_of_many_that_fails_ends_for_certain(error, code, words):
     assert words in done.stderr
 
 
-def test_a_second_signal_ends_at_once_even_while_the_main_thread_is_away():
+def test_a_second_signal_ends_at_once_even_while_the_main_thread_is_blocked():
     script = (
         "import os, signal, threading, time, ctypes\n"
-        "from inceptionnext_jax.runtime.preemption import StopRequest\n"
-        "stop = StopRequest(); stop.begin()\n"
+        "from inceptionnext_jax.runtime.preemption import PreemptionGuard\n"
+        "stop = PreemptionGuard().__enter__(); stop.begin_work()\n"
         "def send():\n"
         "    os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.3)\n"
-        "    print(stop.reached(), stop, flush=True)\n"
+        "    print(stop.should_stop(), stop, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "threading.Thread(target=send).start()\n"
         "ctypes.CDLL(None).sleep(30); ctypes.CDLL(None).sleep(30)\n"
@@ -155,11 +155,11 @@ def test_a_second_signal_ends_at_once_even_while_the_main_thread_is_away():
     assert done.returncode == 128 + signal.SIGINT
 
 
-def test_before_there_is_work_a_signal_ends_with_75():
+def test_a_signal_before_there_is_work_ends_with_75():
     script = (
         "import os, signal, time\n"
-        "from inceptionnext_jax.runtime.preemption import StopRequest\n"
-        "stop = StopRequest(); os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)\n"
+        "from inceptionnext_jax.runtime.preemption import PreemptionGuard\n"
+        "PreemptionGuard().__enter__(); os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=25
@@ -171,15 +171,19 @@ def test_before_there_is_work_a_signal_ends_with_75():
 @pytest.mark.parametrize(
     "tail", [b'{"step": 3, "tr', b"\xff\xfe\x00", b"[]\n", b'{"x": 1}\n', b"{" * 5000, b"null\n"]
 )
-def test_whatever_a_crash_left_in_the_metrics_each_step_is_there_once(tmp_path, tail):
+def test_each_step_is_logged_once_whatever_a_crash_left(tmp_path, tail):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1, "a": 1}\n{"step": 2, "a": 2}\n' + tail)
-    assert [line["step"] for line in read_lines(path)] == [1, 2]
+    assert [line["step"] for line in read_metrics(path)] == [1, 2]
     for _ in range(3):
-        lines = JsonLines(tmp_path, after_step=1)
+        lines = JsonLines.open(tmp_path, after_step=1)
         lines.write(2, {"a": np.float64(3.0)})
         lines.write(2, {"b": math.nan})
         lines.write(3, {"a": 4.0})
         lines.close()
-    assert [(line["step"], line.get("a")) for line in read_lines(path)] == [(1, 1), (2, 3), (3, 4)]
-    assert read_lines(path)[1]["b"] is None
+    assert [(line["step"], line.get("a")) for line in read_metrics(path)] == [
+        (1, 1),
+        (2, 3),
+        (3, 4),
+    ]
+    assert read_metrics(path)[1]["b"] is None

@@ -1,4 +1,4 @@
-"""What enters a step from the host, and what leaves it as averages."""
+"""Scalars that enter a step from the host, and averages that leave it."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,8 @@ import pytest
 from inceptionnext_jax.tasks.classification.task import Classification
 from inceptionnext_jax.train.optimizer import make_optimizer
 from inceptionnext_jax.train.state import create_state
-from inceptionnext_jax.train.step import make_train_step
+from inceptionnext_jax.train.step import StepScalars, make_train_step
+from inceptionnext_jax.train.task import Aux
 from tests.runs import metrics, run
 from tests.train.test_optimizer import optim
 
@@ -17,12 +18,12 @@ def test_a_tasks_scalars_reach_the_loss_and_the_log(tmp_path, monkeypatch):
     """As the slope of an activation that rises over the run."""
     plain_loss = Classification.loss
 
-    def loss(self, params, batch_stats, batch, key, positions, hyper):
-        mean, (stats, sums) = plain_loss(self, params, batch_stats, batch, key, positions, hyper)
-        return mean, (stats, {**sums, "seen": (hyper["slope"], jnp.ones_like(hyper["slope"]))})
+    def loss(self, variables, batch, key, positions):
+        mean, aux = plain_loss(self, variables, batch, key, positions)
+        slope = variables["host"]["slope"]
+        return mean, Aux(aux.batch_stats, {**aux.sums, "seen": (slope, jnp.ones_like(slope))})
 
-    hyper = lambda self, step, plan: {"slope": step / plan.total_steps}  # noqa: E731
-    monkeypatch.setattr(Classification, "hyper", hyper)
+    monkeypatch.setattr(Classification, "host_scalars", lambda self, step: {"slope": step / 4})
     monkeypatch.setattr(Classification, "loss", loss)
     assert run(tmp_path, **{"total_steps": 4}) == 0
     lines = [line for line in metrics(tmp_path) if "train/loss" in line]
@@ -40,13 +41,14 @@ class TinyTask:
     def augment(self, key, batch, positions):
         return batch
 
-    def loss(self, params, batch_stats, batch, key, positions, hyper):
+    def loss(self, variables, batch, key, positions):
+        params, batch_stats = variables["params"], variables["batch_stats"]
         y = batch["x"] @ params["kernel"]
         mean, var = y.mean(0), y.var(0)
         moved = {"mean": 0.9 * batch_stats["mean"] + 0.1 * mean,
                  "var": 0.9 * batch_stats["var"] + 0.1 * var * len(y) / (len(y) - 1)}  # fmt: skip
         loss = jnp.square((y - mean) / jnp.sqrt(var + 1e-5) * params["scale"] - 1).mean()
-        return loss, (moved, {"loss": (loss, jnp.float32(1))})
+        return loss, Aux(moved, {"loss": (loss, jnp.float32(1))})
 
 
 def test_averages_equal_timms_modelema_statistics_included(timm):
@@ -74,7 +76,7 @@ def test_averages_equal_timms_modelema_statistics_included(timm):
     rng = np.random.default_rng(0)
     for _ in range(5):
         batch = {"x": rng.normal(1, 2, (1, 16, 3)).astype(np.float32)}
-        state, _ = step(state, batch, {"lr": np.float32(0.1)})
+        state, _ = step(state, batch, StepScalars(np.float32(0.1), {}))
         copy_into_model(state.weights())
         reference.update(model)
     for name, (kind, leaf) in names.items():
@@ -84,20 +86,19 @@ def test_averages_equal_timms_modelema_statistics_included(timm):
 
 
 class SlopedTask(TinyTask):
-    """The same, of a leaky ReLU whose slope is a variable."""
+    """The same with a leaky ReLU whose slope is a variable of the host."""
 
     def init(self, key):
-        variables = super().init(key)
-        return {**variables, "batch_stats": {**variables["batch_stats"], "slope": jnp.ones(())}}
+        return {**super().init(key), "host": {"slope": jnp.ones(())}}
 
-    def loss(self, params, batch_stats, batch, key, positions, hyper):
-        slope = batch_stats["slope"]
+    def loss(self, variables, batch, key, positions):
+        slope = variables["host"]["slope"]
         batch = {"x": jnp.where(batch["x"] > 0, batch["x"], slope * batch["x"])}
-        loss, (moved, sums) = super().loss(params, batch_stats, batch, key, positions, hyper)
-        return loss, ({**moved, "slope": slope}, {**sums, "slope": (slope, jnp.float32(1))})
+        loss, aux = super().loss(variables, batch, key, positions)
+        return loss, Aux(aux.batch_stats, {**aux.sums, "slope": (slope, jnp.float32(1))})
 
 
-def test_a_statistic_named_like_a_scalar_is_the_scalar_in_loss_state_and_average():
+def test_host_variables_are_the_hosts_scalars_in_loss_state_and_average():
     """Over three micro-batches, whose mean is not exact, and a decay, which would lag behind."""
     task = SlopedTask()
     variables = task.init(jax.random.key(0))
@@ -107,8 +108,8 @@ def test_a_statistic_named_like_a_scalar_is_the_scalar_in_loss_state_and_average
     rng = np.random.default_rng(0)
     for slope in (0.0, 0.1, 0.7, 1.0):
         batch = {"x": rng.normal(1, 2, (3, 16, 3)).astype(np.float32)}
-        hyper = {"lr": np.float32(0.1), "slope": np.float32(slope)}
-        state, seen = step(state, batch, hyper)
+        scalars = StepScalars(np.float32(0.1), {"slope": np.float32(slope)})
+        state, seen = step(state, batch, scalars)
         total, count = seen["mean"]["slope"]
         assert float(total / count) == pytest.approx(slope, rel=1e-6)
-        assert state.batch_stats["slope"] == state.ema["batch_stats"]["slope"] == np.float32(slope)
+        assert state.host["slope"] == state.ema["host"]["slope"] == np.float32(slope)

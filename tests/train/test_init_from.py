@@ -10,10 +10,11 @@ from inceptionnext_jax.convert import to_torch
 from inceptionnext_jax.convert.load import load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import unstack_blocks
-from inceptionnext_jax.train.init_from import match, other_classes
+from inceptionnext_jax.train.init_state import match, other_classes
 from tests.models.oracle import random_variables
 from tests.runs import run, saved_arrays
 
+HEAD = ("head/",)
 ATTO, DEPTHS = "inceptionnext_atto", (1, 1, 1, 1)
 
 
@@ -32,14 +33,14 @@ def arrays(**shapes):
 def test_every_array_is_loaded_renewed_or_unused_and_on_some_line():
     wanted = arrays(stem=(2, 2), stages_0=(3,), head=(3, 5))
     given = arrays(stem=(2, 2), stages_0=(3,), head=(3, 10), aux=(1,))
-    found = match(wanted, given, "x")
+    found = match(wanted, given, "x", HEAD)
     assert found.loaded.keys() == {"params/stem/kernel", "params/stages_0/kernel"}
     assert found.notes("x") == [
         "init_from=x: 2 of 3 arrays loaded: params/stages_0 (1), params/stem (1)",
         "re-initialised (1): params/head/kernel ([3, 10], expected [3, 5])",
         "unused (1): params/aux/kernel",
     ]
-    assert match(wanted, arrays(stem=(2, 2), stages_0=(3,)), "x").renewed == {
+    assert match(wanted, arrays(stem=(2, 2), stages_0=(3,)), "x", HEAD).renewed == {
         "params/head/kernel": "missing, expected [3, 5]"
     }
 
@@ -47,13 +48,13 @@ def test_every_array_is_loaded_renewed_or_unused_and_on_some_line():
 def test_statistics_of_a_classifier_may_be_of_another_number_of_classes():
     """VanillaNet's has a BatchNorm."""
     wanted, given = ({"batch_stats": {"head": {"norm": {"mean": np.ones(n)}}}} for n in (5, 10))
-    found = match(wanted, given, "x")
+    found = match(wanted, given, "x", HEAD)
     assert found.renewed == {"batch_stats/head/norm/mean": "[10], expected [5]"}
 
 
 def test_long_lists_are_wrapped_between_names():
     names = {f"aux_{i:03d}": (1,) for i in range(60)}
-    lines = match(arrays(stem=(1,)), arrays(stem=(1,), **names), "x").notes("x")
+    lines = match(arrays(stem=(1,)), arrays(stem=(1,), **names), "x", HEAD).notes("x")
     assert all(len(line) <= 100 for line in lines)
     assert lines[1].startswith("unused (60): params/aux_000/kernel, ")
     assert " ".join(line.strip() for line in lines).count("/kernel") == 60
@@ -68,8 +69,9 @@ def test_long_lists_are_wrapped_between_names():
     ],
 )  # fmt: skip
 def test_another_architecture_is_one_error(given, words):
+    wanted = arrays(stem=(2, 2), stages_0=(3,), head=(3,))
     with pytest.raises(UserError, match=words) as error:
-        match(arrays(stem=(2, 2), stages_0=(3,), head=(3,)), given, "x", "; it is a duck")
+        match(wanted, given, "x", HEAD, hint="; it is a duck")
     assert str(error.value).startswith("init_from=x does not fit the model: ")
     assert str(error.value).endswith("; it is a duck")
 

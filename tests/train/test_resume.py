@@ -1,4 +1,4 @@
-"""Stopping and going on: bits, lines and refusals. Real runs on digits."""
+"""Stopping and resuming: bits, lines and refusals. Real runs on digits."""
 
 import signal
 import subprocess
@@ -31,7 +31,7 @@ def unbroken(tmp_path_factory):
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_stopping_at_five_and_resuming_gives_the_bits_of_not_stopping(unbroken, tmp_path, workers):
+def test_a_run_killed_and_resumed_has_the_bits_of_an_unbroken_one(unbroken, tmp_path, workers):
     """Model, optimizer, averages and, through them, the data."""
     flags = small_flags(ema_decay=0.9, **{"data.workers": workers})
     process = subprocess.Popen(
@@ -74,11 +74,11 @@ def test_sigterm_saves_exits_75_and_loses_nothing(unbroken, tmp_path):
     assert_same_arrays(saved_arrays(unbroken, 10), saved_arrays(tmp_path, 10))
     lines = metrics(tmp_path)
     assert [line["step"] for line in lines] == list(range(1, 11))
-    # The step that was saved in a hurry has been evaluated after all.
+    # The step whose evaluation was skipped by the stop was evaluated after resuming.
     assert [line["eval/count"] for line in lines] == [359] * 10
 
 
-def test_a_finished_run_says_so_and_more_steps_go_on(tmp_path, capsys):
+def test_a_finished_run_stays_finished_and_can_be_extended(tmp_path, capsys):
     assert run(tmp_path, total_steps=2) == 0
     assert (tmp_path / "DONE").read_text() == "2\n"
     capsys.readouterr()
@@ -95,7 +95,7 @@ def test_a_finished_run_says_so_and_more_steps_go_on(tmp_path, capsys):
     assert (tmp_path / "DONE").exists()
 
 
-def test_patience_stops_a_run_that_gets_no_better(tmp_path, capsys):
+def test_patience_stops_a_run_that_does_not_improve(tmp_path, capsys):
     changes = {"stop.patience": 2, "eval.every_steps": 1, "data.cache": True, "optim.lr": 1e-12}
     assert run(tmp_path, **changes) == 0
     assert "stopped at step 3: no better evaluation in 2" in capsys.readouterr().out
@@ -105,13 +105,13 @@ def test_patience_stops_a_run_that_gets_no_better(tmp_path, capsys):
 
 
 def test_a_workdir_in_use_is_refused(tmp_path):
-    from inceptionnext_jax.workdir.folder import Lock
+    from inceptionnext_jax.workdir.lock import Lock
 
-    lock = Lock(tmp_path)
+    lock = Lock.acquire(tmp_path)
     with pytest.raises(UserError, match="in use by another run"):
-        Lock(tmp_path)
+        Lock.acquire(tmp_path)
     lock.release()
-    Lock(tmp_path).release()
+    Lock.acquire(tmp_path).release()
 
 
 def test_a_run_on_a_mesh_with_fsdp_evaluates_on_one_device(tmp_path):

@@ -6,14 +6,14 @@ import numpy as np
 import optax
 import pytest
 
-from inceptionnext_jax.data import open_dataset
-from inceptionnext_jax.tasks import build_task
+from inceptionnext_jax.augment.normalize import normalize
+from inceptionnext_jax.cli import job
+from inceptionnext_jax.tasks.classification import build
 from inceptionnext_jax.train import mesh as meshes
-from inceptionnext_jax.train import plan as plans
+from inceptionnext_jax.train.init_state import InitialState
 from inceptionnext_jax.train.optimizer import make_optimizer
-from inceptionnext_jax.train.start import Start
 from inceptionnext_jax.train.state import create_state
-from inceptionnext_jax.train.step import make_train_step
+from inceptionnext_jax.train.step import StepScalars, make_train_step
 from tests.runs import small_config
 
 BATCH = 32
@@ -23,10 +23,9 @@ def parts(devices: int = 1, **changes):
     """(task, optimizer, plan) of a small run."""
     changes = {"model.bn_group_size": 8, "augment.mix_group_size": 8, **changes}
     config = small_config(**changes)
-    dataset = open_dataset("digits")
-    sizes = plans.Sizes(dataset.num_train, dataset.num_eval, dataset.num_classes)
-    plan = plans.make_plan(config, sizes, devices)
-    task = build_task(config, plan, dataset.class_names)
+    dataset = build.open_data(config)
+    built = build.build(config, dataset)
+    task, plan = built.task, job.make_plan(config, dataset, built, devices)
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     return task, make_optimizer(config.optim, shapes["params"]), plan
 
@@ -46,7 +45,7 @@ def one_step(accumulate: int = 1, ema_decay=None, batch=None, lr=1e-3, steps=1, 
     state = create_state(jax.jit(task.init)(jax.random.key(1)), optimizer.tx, ema_decay is not None)
     start = state
     for _ in range(steps):
-        state, metrics = step(state, batch or images(accumulate), {"lr": np.float32(lr)})
+        state, metrics = step(state, batch or images(accumulate), StepScalars(np.float32(lr), {}))
     return start, state, metrics
 
 
@@ -76,7 +75,8 @@ def test_running_statistics_move_once_by_the_mean_over_groups(accumulate):
     batch = images(accumulate)
     start, state, _ = one_step(accumulate, batch=batch)
     task, _, _ = parts()
-    pixels = np.asarray(task.normalize(batch["image"].reshape(BATCH, 32, 32, 3)), np.float64)
+    before, images_ = task.preprocessing, batch["image"].reshape(BATCH, 32, 32, 3)
+    pixels = np.asarray(normalize(images_, before.mean, before.std, np.float32), np.float64)
     kernel = np.asarray(start.params["stem"]["conv"]["kernel"], np.float64)
     bias = np.asarray(start.params["stem"]["conv"]["bias"], np.float64)
     patches = pixels.reshape(BATCH, 8, 4, 8, 4, 3).transpose(0, 1, 3, 2, 4, 5)
@@ -108,8 +108,8 @@ def test_clipping_equals_torchs():
     state = create_state(jax.jit(task.init)(jax.random.key(1)), sgd.tx, False)
     step = jax.jit(make_train_step(task, sgd, seed=0, ema_decay=None))
     free = jax.jit(make_train_step(task, sgd._replace(clip_norm=None), seed=0, ema_decay=None))
-    clipped, _ = step(state, images(), {"lr": np.float32(1)})
-    full, metrics = free(state, images(), {"lr": np.float32(1)})
+    clipped, _ = step(state, images(), StepScalars(np.float32(1), {}))
+    full, metrics = free(state, images(), StepScalars(np.float32(1), {}))
     gradient = [np.asarray(a - b) for a, b in zip(*map(jax.tree.leaves, (state.params, full.params)), strict=True)]  # fmt: skip  # noqa: E501
     parameters = [torch.nn.Parameter(torch.zeros(g.shape)) for g in gradient]
     for parameter, g in zip(parameters, gradient, strict=True):
@@ -135,7 +135,7 @@ def test_a_step_with_bad_numbers_changes_nothing_but_the_counts():
         params={**state.params, "head": jax.tree.map(lambda a: a * jnp.nan, state.params["head"])}
     )
     step = jax.jit(make_train_step(task, optimizer, seed=0, ema_decay=0.9))
-    after, metrics = step(broken, images(), {"lr": np.float32(1e-3)})
+    after, metrics = step(broken, images(), StepScalars(np.float32(1e-3), {}))
     assert not metrics["last"]["finite"]
     assert (int(after.step), int(after.skipped)) == (1, 1)
     jax.tree.map(
@@ -156,7 +156,7 @@ def run_on_mesh(devices: int, fsdp: int, steps: int = 3, **changes):
         (devices // fsdp, fsdp), ("data", "fsdp"), devices=jax.devices()[:devices],
         axis_types=(jax.sharding.AxisType.Auto,) * 2,
     )  # fmt: skip
-    start = Start(task, mesh, optimizer.tx, seed=3, ema=False)
+    start = InitialState(task, mesh, optimizer.tx, seed=3, ema=False)
     everywhere = meshes.replicated(mesh)
     step = jax.jit(
         make_train_step(task, optimizer, seed=3, ema_decay=None),
@@ -168,7 +168,7 @@ def run_on_mesh(devices: int, fsdp: int, steps: int = 3, **changes):
     for i in range(steps):
         batch = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), images(1, seed=i))
         batch = meshes.to_device(batch, mesh, (plan.accumulate, plan.micro_batch))
-        state, metrics = step(state, batch, {"lr": np.float32(1e-3)})
+        state, metrics = step(state, batch, StepScalars(np.float32(1e-3), {}))
         losses.append(float(metrics["mean"]["loss"][0] / metrics["mean"]["loss"][1]))
         stats = jax.device_get(state.batch_stats) if i == 0 else stats
     assert step._cache_size() == 1  # one compilation
@@ -189,7 +189,7 @@ def test_eight_devices_give_the_losses_of_one(group):
 def test_large_arrays_are_split_over_fsdp_and_moments_lie_as_their_parameters():
     task, optimizer, _ = parts(8, **{"mesh.fsdp": 2})
     mesh = meshes.make_mesh(4, 2)
-    state = Start(task, mesh, optimizer.tx, seed=0, ema=True).fresh()
+    state = InitialState(task, mesh, optimizer.tx, seed=0, ema=True).fresh()
     kernel = state.params["head"]["fc1"]["kernel"]
     assert kernel.addressable_shards[0].data.size == kernel.size // 2
     assert state.opt_state[0].mu["head"]["fc1"]["kernel"].sharding == kernel.sharding
@@ -201,7 +201,9 @@ def test_the_same_seed_gives_the_same_start_on_any_mesh():
     task, optimizer, _ = parts(8)
     states = [
         jax.device_get(
-            Start(task, meshes.make_mesh(data, fsdp), optimizer.tx, seed=5, ema=False).fresh()
+            InitialState(
+                task, meshes.make_mesh(data, fsdp), optimizer.tx, seed=5, ema=False
+            ).fresh()
         )
         for data, fsdp in ((8, 1), (2, 4))
     ]

@@ -1,4 +1,4 @@
-"""metrics.jsonl has each step once, whatever happened before."""
+"""Writers of metrics; metrics.jsonl has each step once."""
 
 import json
 
@@ -9,14 +9,14 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_after_a_resume_each_step_stands_once(tmp_path):
-    writer = JsonLines(tmp_path, 0)
+def test_after_a_resume_each_step_has_one_line(tmp_path):
+    writer = JsonLines.open(tmp_path, 0)
     for step in range(1, 6):
         writer.write(step, {"train/loss": float(step)})
     writer.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "train/lo')  # a kill in the middle of a write
-    writer = JsonLines(tmp_path, 3)
+    writer = JsonLines.open(tmp_path, 3)
     writer.write(4, {"train/loss": 40.0})
     writer.close()
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
@@ -25,12 +25,12 @@ def test_after_a_resume_each_step_stands_once(tmp_path):
 
 
 def test_two_writes_of_a_step_make_one_line(tmp_path):
-    writer = JsonLines(tmp_path, 0)
+    writer = JsonLines.open(tmp_path, 0)
     writer.write(1, {"train/loss": 1.0, "train/note": "é"})
     writer.write(2, {"train/loss": 2.0})
     writer.write(2, {"eval/top1": 0.5})
     writer.close()
-    writer = JsonLines(tmp_path, 2)
+    writer = JsonLines.open(tmp_path, 2)
     writer.write(2, {"eval/top5": 0.9})
     writer.write(3, {"train/loss": 3.0})
     writer.close()
@@ -39,15 +39,15 @@ def test_two_writes_of_a_step_make_one_line(tmp_path):
     assert (two["train/loss"], two["eval/top1"], two["eval/top5"]) == (2.0, 0.5, 0.9)
 
 
-def test_a_number_that_is_none_is_valid_json(tmp_path):
-    writer = JsonLines(tmp_path, 0)
+def test_nan_and_infinity_become_null(tmp_path):
+    writer = JsonLines.open(tmp_path, 0)
     writer.write(1, {"train/loss": float("nan"), "train/grad_norm": float("inf")})
     writer.close()
     assert lines(tmp_path)[0]["train/loss"] is None
 
 
 def test_tensorboard_events_are_written(tmp_path):
-    writer = TensorBoard(tmp_path, 0)
+    writer = TensorBoard.open(tmp_path, 0)
     writer.write(1, {"train/loss": 1.0})
     writer.close()
     assert list((tmp_path / "tensorboard").glob("events.*"))

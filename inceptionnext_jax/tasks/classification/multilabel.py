@@ -1,45 +1,52 @@
 """Images with any number of labels: each class is a question of its own, scored by its AP."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inceptionnext_jax.tasks.classification.task import Classification, bce_loss
-from inceptionnext_jax.train.task import Batch, Sums
+from inceptionnext_jax.tasks.classification.losses import bce_loss
+from inceptionnext_jax.tasks.classification.task import LOSS, Classification
+from inceptionnext_jax.train.task import Metric
+from inceptionnext_jax.types import Batch, HostBatch, Records, Sums, Variables
+
+MAP = Metric("map", higher_is_better=True, format="mAP {:.4f}")
 
 
 @dataclasses.dataclass(frozen=True)
 class MultiLabel(Classification):
     """Classification with multi-hot labels [N, K]; measured by mean average precision.
 
-    num_eval: evaluation images; their scores are kept until the last, for the precision is one of
-        the whole ranking and not a mean over batches.
+    The precision is that of the whole ranking and not a mean over batches, so the scores of all
+    examples are kept until the last.
     """
 
-    num_eval: int = dataclasses.field(kw_only=True)
+    metrics: ClassVar[tuple[Metric, ...]] = (MAP, LOSS)
 
-    def metrics(self, outputs: jax.Array, batch: Batch) -> Sums:
-        real = batch["mask"] > 0
-        # Each image has its row, and sums fill the rows one by one; padding falls off the end.
-        row = jnp.where(real, batch["index"], self.num_eval)
-        label = batch["label"]
-        losses = bce_loss(outputs, label.astype(outputs.dtype))
-        scores = jnp.zeros((self.num_eval, outputs.shape[1]), outputs.dtype)
-        labels = jnp.zeros((self.num_eval, label.shape[1]), label.dtype)
-        return {
-            "loss": jnp.where(real, losses, 0).sum(),
-            "count": real.astype(jnp.int32).sum(),
-            "scores": scores.at[row].set(outputs, mode="drop"),
-            "labels": labels.at[row].set(label, mode="drop"),
+    def evaluate(self, variables: Variables, batch: Batch) -> tuple[Sums, Records]:
+        logits, label = self.predict(variables, batch), batch["label"]
+        shown = batch["mask"] > 0
+        losses = bce_loss(logits, label.astype(logits.dtype))
+        sums = {
+            "loss": jnp.where(shown, losses, 0).sum(),
+            "count": shown.astype(jnp.int32).sum(),
         }
+        return sums, {"scores": logits}
 
-    def summarize(self, sums: Sums) -> tuple[dict[str, float], dict[str, Any]]:
+    def collect(self, records: Records, batch: HostBatch) -> list[Any]:
+        return [
+            {"scores": scores, "labels": labels}
+            for scores, labels in zip(records["scores"], batch["label"], strict=True)
+        ]
+
+    def report(self, sums: Sums, kept: Sequence[Any]) -> tuple[dict[str, float], dict[str, Any]]:
         count = int(sums["count"])
-        columns = zip(np.asarray(sums["scores"]).T, np.asarray(sums["labels"]).T, strict=True)
-        per_class = [average_precision(scores, labels) for scores, labels in columns]
+        empty = np.zeros((len(self.class_names), 0))
+        scores = np.stack([item["scores"] for item in kept], axis=1) if kept else empty
+        labels = np.stack([item["labels"] for item in kept], axis=1) if kept else empty
+        per_class = [average_precision(*column) for column in zip(scores, labels, strict=True)]
         known = [value for value in per_class if value is not None]
         scalars: dict[str, float] = {
             "loss": float(sums["loss"]) / max(count, 1),

@@ -4,63 +4,69 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from inceptionnext_jax.augment.normalize import normalize
 from inceptionnext_jax.files import write_atomically
+from inceptionnext_jax.pretrained.preprocessing import Preprocessing
 from inceptionnext_jax.tasks.classification.confusion import draw_confusion
-from inceptionnext_jax.train.plan import Plan
-from inceptionnext_jax.train.task import Batch, Sums
+from inceptionnext_jax.train.task import Aux, Metric
+from inceptionnext_jax.types import Batch, HostBatch, Records, Sums, Variables
 
 LARGEST_CONFUSION = 2000  # classes: 16 MB on the device
+LOSS = Metric("loss", higher_is_better=False, format="loss {:.4f}", in_training=True)
+TOP1 = Metric("top1", higher_is_better=True, format="top-1 {:.4f}")
+TOP5 = Metric("top5", higher_is_better=True)
 
 
 @dataclass(frozen=True)
 class Classification:
-    """The task of a classifier `model` on images of `image_size` pixels.
+    """The task of a classifier.
 
-    augment_fn: (key, batch, positions) -> {"image": normalised [N, H, W, 3], "target": [N, K]}.
-    normalize: uint8 [N, H, W, 3] -> normalised compute dtype.
-    loss_fn: (logits [N, K], targets [N, K]) -> [N] losses.
-    slope: completed epochs -> slope of the model's activations; None leaves it to the variables.
+    Attributes:
+      model: The network.
+      preprocessing: Of evaluation; its image size is also that of training.
+      class_names: One for each class of the data.
+      augment_fn: (key, batch, positions) -> {"image": normalised [N, H, W, 3],
+        "target": [N, K]}.
+      loss_fn: (logits [N, K], targets [N, K]) -> [N] losses.
+      slope: Completed updates -> slope of the model's activations; None leaves it to the variables.
+      dtype: Of the images that the network sees.
     """
 
     model: nn.Module
-    image_size: int
+    preprocessing: Preprocessing
     class_names: Sequence[str]
     augment_fn: Callable[[jax.Array, Batch, jax.Array], Batch]
-    normalize: Callable[[jax.Array], jax.Array]
     loss_fn: Callable[[jax.Array, jax.Array], jax.Array]
     slope: Callable[[int], float] | None = None
+    dtype: Any = jnp.float32
 
-    def init(self, key: jax.Array) -> dict[str, Any]:
+    metrics: ClassVar[tuple[Metric, ...]] = (TOP1, TOP5, LOSS)
+    body: ClassVar[str] = ""
+    renewable: ClassVar[tuple[str, ...]] = ("head/",)
+
+    def init(self, key: jax.Array) -> Variables:
         # Two images: BatchNorm's statistics must be defined, and nothing depends on how many.
-        images = jnp.zeros((2, self.image_size, self.image_size, 3), jnp.float32)
-        return dict(self.model.init(key, images, train=False))
+        size = self.preprocessing.image_size
+        return dict(self.model.init(key, jnp.zeros((2, size, size, 3), jnp.float32), train=False))
 
     def augment(self, key: jax.Array, batch: Batch, positions: jax.Array) -> Batch:
         return self.augment_fn(key, batch, positions)
 
-    def hyper(self, step: int, plan: Plan) -> dict[str, float]:
-        if self.slope is None:
-            return {}
-        return {"slope": self.slope(step // plan.steps_per_epoch)}
+    def host_scalars(self, step: int) -> dict[str, float]:
+        return {} if self.slope is None else {"slope": self.slope(step)}
 
     def loss(
-        self,
-        params: Any,
-        batch_stats: Any,
-        batch: Batch,
-        key: jax.Array,
-        positions: jax.Array,
-        hyper: dict[str, Any],
-    ) -> tuple[jax.Array, tuple[Any, Sums]]:
+        self, variables: Variables, batch: Batch, key: jax.Array, positions: jax.Array
+    ) -> tuple[jax.Array, Aux]:
         logits, updates = self.model.apply(
-            {"params": params, "batch_stats": batch_stats},
+            variables,
             batch["image"],
             train=True,
             positions=positions,
@@ -70,17 +76,21 @@ class Classification:
         losses = self.loss_fn(logits, batch["target"])
         count = jnp.asarray(losses.shape[0], losses.dtype)
         sums = {"loss": (losses.sum(), count)}
-        return losses.mean(), (updates.get("batch_stats", {}), sums)
+        return losses.mean(), Aux(updates.get("batch_stats", {}), sums)
 
-    def predict(self, variables: dict[str, Any], batch: Batch) -> Any:
-        return self.model.apply(variables, self.normalize(batch["image"]), train=False)
+    def predict(self, variables: Variables, batch: Batch) -> jax.Array:
+        """Logits [N, K] of an evaluation batch."""
+        before = self.preprocessing
+        images = normalize(batch["image"], before.mean, before.std, self.dtype)
+        return self.model.apply(variables, images, train=False)  # type: ignore[return-value]
 
-    def metrics(self, outputs: jax.Array, batch: Batch) -> Sums:
+    def evaluate(self, variables: Variables, batch: Batch) -> tuple[Sums, Records]:
+        logits = self.predict(variables, batch)
         mask = batch["mask"].astype(jnp.int32)
-        label, num_classes = batch["label"], outputs.shape[-1]
-        best = jax.lax.top_k(outputs, min(5, num_classes))[1]
+        label, num_classes = batch["label"], logits.shape[-1]
+        best = jax.lax.top_k(logits, min(5, num_classes))[1]
         hits = (best == label[:, None]) & (mask[:, None] > 0)
-        log_probs = jax.nn.log_softmax(outputs)
+        log_probs = jax.nn.log_softmax(logits)
         losses = -jnp.take_along_axis(log_probs, label[:, None], axis=1)[:, 0]
         zeros = jnp.zeros(num_classes, jnp.int32)
         sums = {
@@ -94,9 +104,12 @@ class Classification:
         if num_classes <= LARGEST_CONFUSION:
             confusion = jnp.zeros((num_classes, num_classes), jnp.int32)
             sums["confusion"] = confusion.at[label, best[:, 0]].add(mask)
-        return sums
+        return sums, {}
 
-    def summarize(self, sums: Sums) -> tuple[dict[str, float], dict[str, Any]]:
+    def collect(self, records: Records, batch: HostBatch) -> list[Any]:
+        return []
+
+    def report(self, sums: Sums, kept: Sequence[Any]) -> tuple[dict[str, float], dict[str, Any]]:
         count = int(sums["count"])
         scalars: dict[str, float] = {
             name: float(sums[name]) / max(count, 1) for name in ("loss", "top1", "top5")
@@ -116,24 +129,23 @@ class Classification:
         extra = [str(index) for index in range(len(self.class_names), count)]
         return [*self.class_names, *extra]
 
-    def save_report(self, report: dict[str, Any], workdir: Path) -> None:
+    def save_report(self, report: dict[str, Any], folder: Path) -> None:
         """Writes eval.json, and confusion.png of the weights themselves (not their averages)."""
-        write_atomically(workdir / "eval.json", json.dumps(report, indent=1))
+        write_atomically(folder / "eval.json", json.dumps(report, indent=1))
         first = report["eval"]
         if "confusion_matrix" in first:
             matrix, names = np.asarray(first["confusion_matrix"]), list(first["per_class_accuracy"])
-            draw_confusion(matrix, names, workdir / "confusion.png")
+            draw_confusion(matrix, names, folder / "confusion.png")
 
-
-def softmax_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """Cross entropy against soft targets. [N, K], [N, K] -> [N]."""
-    return -(targets * jax.nn.log_softmax(logits)).sum(axis=-1)
-
-
-def bce_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """Binary cross entropy against soft targets, mean over classes as in timm. -> [N]."""
-    terms = targets * jax.nn.log_sigmoid(logits) + (1 - targets) * jax.nn.log_sigmoid(-logits)
-    return -terms.mean(axis=-1)
-
-
-LOSSES = {"softmax": softmax_loss, "bce": bce_loss}
+    def metadata(self) -> dict[str, Any]:
+        before = self.preprocessing
+        return {
+            "class_names": list(self.class_names),
+            "preprocessing": {
+                "image_size": before.image_size,
+                "crop_pct": before.crop_pct,
+                "interpolation": before.interpolation,
+                "mean": list(before.mean),
+                "std": list(before.std),
+            },
+        }

@@ -1,0 +1,73 @@
+"""Which example each row of each step shows, and by which transform."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from inceptionnext_jax.data import sampler
+
+NO_EXAMPLE = -1
+
+
+class Order(Protocol):
+    """Pure functions of the step and the position in the global batch; an order pickles."""
+
+    @property
+    def num_steps(self) -> int | None:
+        """Steps until every example was shown; None where it never ends."""
+        ...
+
+    def transform(self, step: int) -> int:
+        """Number of the transform, and so of the shape, of a step's batch."""
+        ...
+
+    def index(self, step: int, position: int) -> int:
+        """The example at a position, or NO_EXAMPLE for a row of padding."""
+        ...
+
+
+@dataclass(frozen=True)
+class ShuffledEpochs:
+    """Training: each epoch is a permutation, cut into num_examples // batch_size steps.
+
+    The rest of an epoch is left out, a different rest each epoch.
+    """
+
+    seed: int
+    batch_size: int
+    num_examples: int
+
+    @property
+    def num_steps(self) -> int | None:
+        return None
+
+    def transform(self, step: int) -> int:
+        return 0
+
+    def index(self, step: int, position: int) -> int:
+        return sampler.train_index(
+            seed=self.seed,
+            step=step,
+            position=position,
+            batch_size=self.batch_size,
+            num_examples=self.num_examples,
+        )
+
+
+@dataclass(frozen=True)
+class OnceEach:
+    """Evaluation: batch k shows example k * batch_size + p at position p, each exactly once."""
+
+    batch_size: int
+    num_examples: int
+
+    @property
+    def num_steps(self) -> int | None:
+        return math.ceil(self.num_examples / self.batch_size)
+
+    def transform(self, step: int) -> int:
+        return 0
+
+    def index(self, step: int, position: int) -> int:
+        index = step * self.batch_size + position
+        return index if index < self.num_examples else NO_EXAMPLE

@@ -1,0 +1,1 @@
+"""Image classification with one label an image, or with several."""

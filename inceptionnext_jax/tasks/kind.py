@@ -1,0 +1,81 @@
+"""A kind of task: how a config of it becomes a job that the loop can run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ml_collections import ConfigDict
+
+from inceptionnext_jax.data.dataset import Source
+from inceptionnext_jax.data.order import Order
+from inceptionnext_jax.data.transform import Transform
+from inceptionnext_jax.train.plan import Footprint, Plan, Row
+from inceptionnext_jax.train.task import Metric, Task
+
+
+class Data(Protocol):
+    """An opened data set, as far as all tasks have it in common."""
+
+    @property
+    def num_train(self) -> int: ...
+
+    @property
+    def num_eval(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Input:
+    """Examples of one split and their way into batches.
+
+    Attributes:
+      source: None where the data have no such split.
+      transforms: One for each shape of batches.
+      order: Of the examples; None is the usual one of training or evaluation.
+    """
+
+    source: Source | None
+    transforms: tuple[Transform, ...]
+    order: Order | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A config's task with its input.
+
+    Attributes:
+      task: For the loop.
+      train, evaluation: Its input.
+      footprint: Of the network, for the estimate of memory.
+      rows: Rows of the plan's table that only this task has.
+    """
+
+    task: Task
+    train: Input
+    evaluation: Input
+    footprint: Footprint
+    rows: Callable[[Plan], list[Row]]
+
+
+class TaskKind(Protocol):
+    """The functions of a task's module `build`.
+
+    Attributes:
+      METRICS: All metrics that its evaluations may report.
+    """
+
+    METRICS: tuple[Metric, ...]
+
+    def check(self, config: ConfigDict) -> list[str]:
+        """Everything wrong with the sections that are the task's own, a sentence each."""
+
+    def open_data(self, config: ConfigDict) -> Any:
+        """The config's data, a `Data`. Raises UserError when they are missing: how to get them."""
+
+    def known_data(self, config: ConfigDict) -> Any | None:
+        """Well-known data as published, for a plan before they are there; they cannot be read."""
+
+    def check_data(self, config: ConfigDict, data: Any) -> list[str]:
+        """Everything in which the config does not fit the data, a sentence each."""
+
+    def build(self, config: ConfigDict, data: Any) -> Job:
+        """The job of a valid config."""
