@@ -173,7 +173,7 @@ class _Loop:
 
     def _evaluate(self, step: int) -> dict[str, float] | None:
         """Scores of the weights and their averages; None where the run was asked to stop."""
-        run, stopping = self.run, self.stop.should_stop
+        run = self.run
         weights, averages = self.state.weights(), self.state.weights(ema=True)
         try:
             scores, report = evaluate_weights(

@@ -24,11 +24,11 @@ NAN = "loss or gradient is not finite"
 
 def test_out_of_memory_names_batch_estimate_and_remedies():
     class Plan:
-        device_batch, devices = 4, 8
+        device_batch, devices, memory = 4, 8, "about 3 GiB a device"
 
     with (
         pytest.raises(RunError) as caught,
-        explaining_memory(small_config(batch_size=32), Plan(), "about 3 GiB a device"),
+        explaining_memory(small_config(batch_size=32), Plan()),
     ):
         jnp.zeros((2**43,), jnp.uint8).block_until_ready()  # 8 TiB
     text = str(caught.value)
