@@ -37,13 +37,13 @@ PEERS = {
 
 
 class Branch(NamedTuple):
-    """A part of the channels and what is done to it (the paper's method section).
+    """A part of the channels and its convolution (the paper's method section).
 
     Attributes:
       name: Printed.
-      eighths: Of the channels.
+      eighths: Share of the channels, in eighths.
       kernel: Rows and columns; None for the identity.
-      colour: Of the channels and the kernel.
+      colour: Colour of its channels and kernel.
     """
 
     name: str

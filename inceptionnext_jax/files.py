@@ -35,12 +35,12 @@ def check_file_target(path: Path, shown: str, hint: str = "name a file") -> None
     """Refuses a path that no file can be written to.
 
     Args:
-      path: Of the file.
+      path: Path of the file.
       shown: The path as messages name it, such as "--to=picture.png".
-      hint: What to do where the path is a folder.
+      hint: Advice if the path is a folder.
 
     Raises:
-      UserError: It is a folder, or lies in none or in one without write permission.
+      UserError: It is a folder, or its folder is missing or not writable.
     """
     if path.is_dir():
         raise UserError(f"{shown} is a folder; {hint}")

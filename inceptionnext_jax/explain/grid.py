@@ -19,7 +19,7 @@ class Style(NamedTuple):
       title: Font size of the title.
       text: Font size of lines and headings.
       heading_gap: Between a row's heading and its pictures.
-      min_width: Of the page without margins, to leave room for the title.
+      min_width: Smallest width of the page without margins, for the title.
     """
 
     gap: int = 10
