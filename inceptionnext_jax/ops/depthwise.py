@@ -18,6 +18,8 @@ from inceptionnext_jax.errors import UserError, suggestion
 
 Implementation = Callable[[jax.Array, jax.Array, tuple[int, int]], jax.Array]
 
+BACKENDS = ("cpu", "gpu", "tpu")  # as `jax.default_backend` names them
+
 # The convolved branches in the order of their channels, after the untouched ones.
 BRANCHES = ("dwconv_hw", "dwconv_w", "dwconv_h")
 
@@ -50,8 +52,10 @@ def depthwise_conv(
     if kh % 2 == 0 or kw % 2 == 0:
         raise UserError(f"depthwise kernel is {kh}×{kw}, expected odd sizes; use k ± 1")
     check_impl(impl)
-    if impl == "auto":
-        impl = measured_impl(jax.default_backend(), (kh, kw), x.shape, jnp.dtype(x.dtype))
+    name, _, backend = impl.partition(":")
+    if name == "auto":
+        backend = backend or jax.default_backend()
+        impl = measured_impl(backend, (kh, kw), x.shape, jnp.dtype(x.dtype))
     y = IMPLEMENTATIONS[impl](x, kernel, dilation)
     return y if bias is None else y + bias
 
@@ -91,11 +95,16 @@ def inception_mixer(
 def check_impl(impl: str) -> None:
     """Raises UserError for an unknown implementation, without touching a device."""
     choices = ["auto", *sorted(IMPLEMENTATIONS)]
-    if impl not in choices:
+    if impl not in choices and impl not in map(auto_for, BACKENDS):
         raise UserError(
             f"depthwise_impl={impl!r} is unknown, expected one of {', '.join(choices)}"
             f"{suggestion(str(impl), choices)}"
         )
+
+
+def auto_for(backend: str) -> str:
+    """Returns the `impl` that chooses as "auto" does on this backend, on any machine."""
+    return f"auto:{backend}"
 
 
 class Measured(NamedTuple):
