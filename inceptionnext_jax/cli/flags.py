@@ -96,7 +96,7 @@ def _owners(key: str) -> str:
     return f"; it is a key of the task {' and '.join(owners)}" if owners else ""
 
 
-def _flat(error: Exception, argv: list[str]) -> str:
+def _one_line(error: Exception, argv: list[str]) -> str:
     """Returns an error's message on one line, or the last line of the traceback that it quotes."""
     text = str(error)
     if "Failed loading config file" in text or "Traceback" in text:
