@@ -1,10 +1,10 @@
-"""Exported files: their sizes, how fast they start, and onnxruntime against timm's own export.
+"""Exported files: sizes, start-up times, and onnxruntime against timm's own export.
 
     python -m benchmarks.export
 
 For each network the same random weights are exported here (ONNX and StableHLO) and by PyTorch from
-timm's model. Both ONNX files run in one process, pinned to one core, in turns, so that neighbours
-on a shared machine meet both. A start is a new process up to its first answer. Writes
+timm's model. Both ONNX files run in one process, pinned to one core, in turns, so that load on a
+shared machine affects both. A start is a new process up to its first answer. Writes
 benchmarks/results/cpu/export.json and prints Markdown tables.
 """
 
@@ -89,7 +89,7 @@ def race(ours: Path, theirs: Path, size: int, batch: int, rounds: int) -> dict[s
 
 
 def start_seconds(path: Path, shape: tuple[int, ...], times: int = 2) -> float:
-    """Seconds from a new process to its first answer, the least of some."""
+    """Seconds from a new process to its first answer, the shortest of `times`."""
     code = _START[path.suffix].format(path=str(path), shape=shape)
     found = []
     for _ in range(times):
@@ -100,7 +100,7 @@ def start_seconds(path: Path, shape: tuple[int, ...], times: int = 2) -> float:
 
 
 def measure(name: str, folder: Path, rounds: int) -> dict[str, Any]:
-    """Everything about one network."""
+    """All results of one network."""
     import torch
 
     from benchmarks.oracle import import_timm

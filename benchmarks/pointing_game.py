@@ -1,8 +1,8 @@
-"""The pointing game: does a class map's maximum fall on what the network was to find?
+"""The pointing game: does a class map's maximum lie on the object of the class?
 
     python -m benchmarks.pointing_game
 
-Digits of scikit-learn are pasted at random places of noisy canvases, a MetaNeXt of two stages is
+Digits of scikit-learn are pasted at random positions on noisy canvases, a MetaNeXt of two stages is
 trained on them here, and the maxima of Grad-CAM and Grad-CAM++ on correctly classified held-out
 images are compared with the boxes that the digits were pasted into. Writes docs/pointing_game.png
 and benchmarks/results/cpu/pointing_game.json.
@@ -25,7 +25,8 @@ from configs import default
 from inceptionnext_jax.augment.normalize import normalize
 from inceptionnext_jax.data.digits import NUM_CLASSES, split_digits
 from inceptionnext_jax.explain import cam, heat
-from inceptionnext_jax.explain.grid import Tile, picture_grid
+from inceptionnext_jax.explain.grid import draw_grid
+from inceptionnext_jax.explain.tiles import Tone, captioned
 from inceptionnext_jax.models.metanext import MetaNeXt
 from inceptionnext_jax.models.registry import IMAGENET_MEAN, IMAGENET_STD
 from inceptionnext_jax.pretrained.preprocessing import Preprocessing
@@ -41,7 +42,7 @@ ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks/results/cpu/pointing_game.json"
 FIGURE = ROOT / "docs/pointing_game.png"
 CANVAS, DIGIT = 96, 40  # pixels
-LAYER = "stages_1"  # the last: all that the head sees
+LAYER = "stages_1"  # the last stage, the head's input
 SEED, BATCH, STEPS = 0, 128, 250
 SCHEDULE = ScheduleSettings(
     name="cosine",
@@ -72,11 +73,11 @@ class Scenes(NamedTuple):
 
 
 class Game(NamedTuple):
-    """What a method found in each of N held-out images.
+    """A method's maps of N held-out images, and the network's answers.
 
     Attributes:
-      scenes: With the digits' boxes.
-      maps: [N, h, w] float32, as the layer gives them.
+      scenes: The images and the digits' boxes.
+      maps: [N, h, w] float32, of the layer's size.
       heat: [N, CANVAS, CANVAS] float32, enlarged.
       peaks: [N, 2] row and column of their maxima.
       classes: [N] the answers.
@@ -114,20 +115,20 @@ def load_digits() -> tuple[Digits, Digits]:
 
 
 def paste(key: jax.Array, digits: jax.Array) -> Scenes:
-    """Digits [N, DIGIT, DIGIT] uint8, each at a random place of a canvas of coloured noise.
+    """Pastes digits [N, DIGIT, DIGIT] uint8 at random positions on canvases of coloured noise.
 
-    The noise is uniform below half of white; the brighter of ink and noise is seen.
+    The noise is uniform below half of white; a pixel is the brighter of ink and noise.
     """
-    place_key, noise_key = jax.random.split(key)
+    corner_key, noise_key = jax.random.split(key)
     count = len(digits)
-    corners = jax.random.randint(place_key, (count, 2), 0, CANVAS - DIGIT + 1)
+    corners = jax.random.randint(corner_key, (count, 2), 0, CANVAS - DIGIT + 1)
     noise = jax.random.uniform(noise_key, (count, CANVAS, CANVAS, 3), maxval=128)
 
-    def place(digit: jax.Array, corner: jax.Array) -> jax.Array:
+    def on_canvas(digit: jax.Array, corner: jax.Array) -> jax.Array:
         empty = jnp.zeros((CANVAS, CANVAS), digit.dtype)
         return jax.lax.dynamic_update_slice(empty, digit, (corner[0], corner[1]))
 
-    ink = jax.vmap(place)(digits, corners)[..., None]
+    ink = jax.vmap(on_canvas)(digits, corners)[..., None]
     return Scenes(jnp.maximum(noise.astype(jnp.uint8), ink), corners)
 
 
@@ -155,7 +156,7 @@ def make_task() -> Classification:
 
 
 def train(task: Classification, digits: Digits) -> Any:
-    """Returns the variables after STEPS of AdamW; places and noise are new in each step."""
+    """Returns the variables after STEPS of AdamW; positions and noise are new in each step."""
     variables = jax.jit(task.init)(init_key(SEED))
     optimizer = make_optimizer(default.get_config().optim, variables["params"])
     state = create_state(variables, optimizer.tx, ema=False)
@@ -169,7 +170,7 @@ def train(task: Classification, digits: Digits) -> Any:
 
 
 def play(task: Classification, variables: Any, held_out: Digits, method: str) -> Game:
-    """Explains the likeliest classes; all methods see the same images."""
+    """Explains the likeliest classes; all methods get the same images."""
     pasted = jax.jit(paste)(jax.random.key(SEED), held_out.images)
     found = cam.class_maps(task.model, variables, task.normalize(pasted.images), LAYER, method)
     heats = heat.enlarged(found.maps, CANVAS)
@@ -181,7 +182,7 @@ def play(task: Classification, variables: Any, held_out: Digits, method: str) ->
 
 
 def draw(held_out: Digits, games: dict[str, Game], to: Path) -> None:
-    """The figure: right answers as they come, then misses of Grad-CAM, then wrong answers."""
+    """Draws the figure: right answers in order, then misses of Grad-CAM, then wrong answers."""
     first = next(iter(games.values()))
     groups = (first.is_right, first.is_right & ~first.is_hit, ~first.is_right)
     shown: list[int] = []
@@ -196,21 +197,21 @@ def draw(held_out: Digits, games: dict[str, Game], to: Path) -> None:
         f"answers as they come, then misses of Grad-CAM, then wrong answers.",
     ]
     columns = ["image", "Grad-CAM", "Grad-CAM++"] * min(PER_ROW, len(tiles))
-    picture = picture_grid("The pointing game", lines, columns, rows)
+    picture = draw_grid("The pointing game", lines, rows, columns=columns)
     picture.quantize(256).save(to, optimize=True)  # a quarter of the bytes
 
 
-def _tiles(index: int, label: int, games: dict[str, Game]) -> list[Tile]:
+def _tiles(index: int, label: int, games: dict[str, Game]) -> list[Image.Image]:
     """The image, and each method's map on it with box and maximum."""
-    tiles = []
+    tiles: list[Image.Image] = []
     for game in games.values():
         pixels, (top, left) = game.scenes.images[index], game.scenes.corners[index]
-        tiles = tiles or [Tile(_marked(pixels, top, left), f"{label}")]
+        tiles = tiles or [captioned(_marked(pixels, top, left), f"{label}")]
         mixed = heat.overlaid(pixels, heat.normalised(game.heat[index : index + 1])[0])
         is_hit, answer = game.is_hit[index], game.classes[index]
         text = f"{answer}, {'in' if is_hit else 'beside'} the box"
-        tone = "right" if is_hit and game.is_right[index] else "wrong"
-        tiles.append(Tile(_marked(mixed, top, left, game.peaks[index]), text, tone))
+        tone: Tone = "right" if is_hit and game.is_right[index] else "wrong"
+        tiles.append(captioned(_marked(mixed, top, left, game.peaks[index]), text, tone))
     return tiles
 
 

@@ -13,7 +13,7 @@ NOTEBOOK = ROOT / "docs/tour.ipynb"
 
 @pytest.mark.slow
 def test_the_tour_runs(timm, tmp_path, monkeypatch):
-    """With first weights for published ones, which need a network, digits are learnt as well."""
+    """With initial weights instead of published ones, which need a network."""
     import nbformat
     import torch
     from nbclient import NotebookClient
@@ -43,7 +43,7 @@ def test_the_tour_runs(timm, tmp_path, monkeypatch):
 
 
 def test_the_tour_is_committed_without_outputs():
-    """They would be of other weights than the reader's."""
+    """Outputs would be those of other weights than the reader's."""
     import nbformat
 
     notebook = nbformat.read(NOTEBOOK, as_version=4)

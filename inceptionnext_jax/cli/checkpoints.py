@@ -5,13 +5,15 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from inceptionnext_jax.cli.parser import add_command
+from inceptionnext_jax.cli.table import print_table
 from inceptionnext_jax.errors import UserError
 
 if TYPE_CHECKING:
     from inceptionnext_jax.workdir.storage import StoragePath
 
 _HEADER = ("step", "size", "saved", "state", "metrics")
-_DAMAGED = 1  # exit code where --verify finds damage
+_DAMAGED = 1  # exit code if --verify finds damage
 _EXAMPLES = """\
 examples (the first trains two steps on synthetic images, so that there is something to list):
   python main.py --config=configs/atto.py:debug --workdir=out/debug
@@ -23,13 +25,13 @@ examples (the first trains two steps on synthetic images, so that there is somet
 
 def add_parser(subparsers: Any) -> None:
     """Adds `checkpoints` to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "checkpoints",
         help="list a workdir's checkpoints; verify or prune them",
         description="Lists the checkpoints of a workdir, newest first, and compares them with "
         "their manifests.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
     parser.add_argument("workdir", metavar="WORKDIR", help="a run's folder, or gs://…")
     parser.add_argument("--verify", action="store_true", help="compare every byte's checksum")
@@ -67,7 +69,7 @@ def _list(workdir: "StoragePath", args: argparse.Namespace) -> int:
     if not rows:
         print(f"no checkpoints in {workdir}")
         return 0
-    _print(rows)
+    print_table([_HEADER, *rows])
     if args.prune:
         _prune(workdir, damaged + aside + left)
         return 0
@@ -100,14 +102,6 @@ def _size(folder: "StoragePath") -> str:
 
     total = sum(map(storage.size, storage.files_below(folder)))
     return f"{total / 2**20:.1f} MiB"
-
-
-def _print(rows: list[tuple[str, ...]]) -> None:
-    table = [_HEADER, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(_HEADER))]
-    for row in table:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
 
 
 def _prune(workdir: "StoragePath", folders: "list[StoragePath]") -> None:

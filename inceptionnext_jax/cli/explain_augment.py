@@ -1,25 +1,27 @@
-"""`explain augment`: the images that a run trains on, as its training step sees them."""
+"""`explain augment`: the images of a run as its training step sees them."""
 
 import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from inceptionnext_jax.cli.pictures import checked_target, positive, save_picture
+from inceptionnext_jax.cli.parser import add_command, positive
+from inceptionnext_jax.cli.pictures import add_target, picture_target, save_picture
 
 if TYPE_CHECKING:
     import numpy as np
     from ml_collections import ConfigDict
+    from PIL.Image import Image
 
-    from inceptionnext_jax.explain.sheet import Row, Weights
+    from inceptionnext_jax.explain.tiles import Weights
 
-_LABELS = 3  # a caption names so many labels at most
-_SMALLEST = 0.005  # share of a label that is worth a line: smaller ones would read 0.00
+_MAX_LABELS = 3  # in a caption
+_MIN_SHARE = 0.005  # of a label in a caption: smaller ones would read 0.00
 
-_AUGMENT = """\
+_DESCRIPTION = """\
 Draws augmented training images as the training step sees them: the same images, crops, draws and
-soft targets as in `main.py` with this config, whatever the devices. Each row is a part of another
-group of images that are mixed among themselves; below an image stand its labels and their shares
-(the target without label smoothing). Erasing's noise is clipped to what a picture can show.
+soft targets as in `main.py` with this config, on any devices. Each row is a part of another group
+of images that are mixed with each other; below an image are its labels and their shares (the target
+without label smoothing). The noise of random erasing is clipped to the range of a picture.
 """
 _EXAMPLES = """\
 examples:
@@ -30,77 +32,75 @@ examples:
 """
 
 
-def add_kind(kinds: Any) -> None:
+def add_parser(kinds: Any) -> None:
     """Adds `explain augment` to the command line."""
-    parser = kinds.add_parser(
+    parser = add_command(
+        kinds,
         "augment",
         help="a contact sheet of augmented training images with their labels",
         usage="%(prog)s --config=FILE[:VARIANT] --to=FILE.png [--config.KEY=VALUE …] "
         "[--rows=N] [--columns=N] [--step=N]",
-        description=_AUGMENT,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        description=_DESCRIPTION,
+        examples=_EXAMPLES,
+        takes_config=True,
     )
     required = parser.add_argument_group("required")
     required.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="as main.py's")
-    required.add_argument("--to", required=True, metavar="FILE.png", help="the picture to write")
+    add_target(required)
     parser.add_argument(
         "--config.KEY", dest="_", metavar="VALUE", help="any key of the config, as main.py takes it"
     )
     for name, default, what in (
-        ("rows", 4, "mixing groups, over following steps where one has too few"),
+        ("rows", 4, "mixing groups, from several steps if one has too few"),
         ("columns", 8, "images of each group"),
         ("step", 1, "the first step (1 is a run's first)"),
     ):
         text = f"{what} (default: %(default)s)"
         parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=text)
-    _accept_overrides(parser)
-    parser.set_defaults(explain=explain_augment)
+    parser.set_defaults(run=run)
 
 
-def _accept_overrides(parser: argparse.ArgumentParser) -> None:
-    """Lets `parser` collect --config.KEY=VALUE, which it cannot list, in `args.overrides`."""
-    parse_known_args = parser.parse_known_args
-
-    def parse(args: list[str], namespace: Any = None) -> Any:
-        overrides, rest = _split(args)
-        namespace, unknown = parse_known_args(rest, namespace)
-        namespace.overrides = overrides
-        return namespace, unknown
-
-    parser.parse_known_args = parse  # type: ignore[method-assign, assignment]
-
-
-def _split(args: list[str]) -> tuple[list[str], list[str]]:
-    """(config overrides with their values, everything else)."""
-    overrides: list[str] = []
-    rest: list[str] = []
-    waits = False  # for the value of the last override, which had no "="
-    for arg in args:
-        is_override = arg.startswith("-") and arg.lstrip("-").startswith(("config.", "noconfig."))
-        if is_override or (waits and not arg.startswith("-")):
-            overrides.append(arg)
-        else:
-            rest.append(arg)
-        waits = is_override and "=" not in arg and not arg.lstrip("-").startswith("no")
-    return overrides, rest
-
-
-def explain_augment(args: argparse.Namespace) -> int:
-    """Writes the contact sheet and says what is on it."""
-    target = checked_target(args.to)
-    # Imported late: the help page needs none of it.
+def run(args: argparse.Namespace) -> int:
+    """Writes the contact sheet and prints its size."""
+    target = picture_target(args)
+    # Imported late to keep the help page fast.
     from inceptionnext_jax.cli.flags import config_from
-    from inceptionnext_jax.explain.sheet import contact_sheet
 
     config = config_from([f"--config={args.config}", *args.overrides])
     rows = augmented_rows(config, args.step, args.rows, args.columns)
     title = f"{args.config} on {config.data.name} from step {args.step} on"
-    sheet = contact_sheet(title, _recipe(config), rows)
-    save_picture(sheet, target)
+    save_picture(contact_sheet(title, _recipe(config), rows), target)
     print(f"wrote {args.to}: {len(rows)} rows of {len(rows[0].images)} images")
     return 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the sheet.
+
+    Attributes:
+      heading: Step and positions.
+      images: [N, H, W, 3] uint8.
+      weights: Labels and shares of each image.
+    """
+
+    heading: str
+    images: "np.ndarray"
+    weights: "list[Weights]"
+
+
+def contact_sheet(title: str, lines: list[str], rows: list[Row]) -> "Image":
+    """Draws the rows; every pixel of an image becomes a square of equal pixels."""
+    from inceptionnext_jax.explain.grid import draw_grid
+    from inceptionnext_jax.explain.tiles import LABELLED_STYLE, labelled
+
+    lines_below = max(len(weights) for row in rows for weights in row.weights)
+    tiles = [
+        [labelled(*pair, lines_below) for pair in zip(row.images, row.weights, strict=True)]
+        for row in rows
+    ]
+    headings = [row.heading for row in rows]
+    return draw_grid(title, lines, tiles, headings=headings, style=LABELLED_STYLE)
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,14 @@ class _Group:
         return self.index * self.size
 
 
-def augmented_rows(config: "ConfigDict", step: int, rows: int, columns: int) -> "list[Row]":
-    """Up to `columns` images of each of `rows` mixing groups, from `step` (1: the first) on.
+def augmented_rows(config: "ConfigDict", step: int, rows: int, columns: int) -> list[Row]:
+    """Augments up to `columns` images of each of `rows` mixing groups, beginning at `step` (≥ 1).
 
-    Everything is what main.py uses, but whole groups instead of whole batches are loaded and
-    augmented: positions in the global batch decide every draw, so the pixels are the same.
+    Loads and augments with the functions of main.py, but groups instead of whole batches: positions
+    in the global batch decide every draw, so the pixels are the same.
 
-    Raises UserError for what is wrong with the config or the data.
+    Raises:
+      UserError: The config or the data are faulty.
     """
     from inceptionnext_jax import models
     from inceptionnext_jax.augment.recipe import AugmentSettings
@@ -132,7 +133,7 @@ def augmented_rows(config: "ConfigDict", step: int, rows: int, columns: int) -> 
     from inceptionnext_jax.train import validate
 
     config = config.copy_and_resolve_references()
-    # What a step sees does not depend on these, so a pod's config can be looked at on a laptop.
+    # The images do not depend on these, so a pod's config works on a laptop.
     config.mesh.data, config.mesh.fsdp, config.data.workers = -1, 1, 0
     job.configure_jax(config)
     validate.refuse(check(config, devices=1))
@@ -144,7 +145,7 @@ def augmented_rows(config: "ConfigDict", step: int, rows: int, columns: int) -> 
     mixes = AugmentSettings(
         mixup=augment.mixup, cutmix=augment.cutmix, mix_prob=augment.mix_prob
     ).mixes
-    # Images that are not mixed need no partners: any few will do.
+    # Without mixing, images need no partners: only those shown are loaded.
     size = build.mix_group(config) if mixes else min(columns, plan.batch_size)
     per_step = plan.batch_size // size
     groups = [_Group(step + row // per_step, row % per_step, size) for row in range(rows)]
@@ -183,9 +184,7 @@ def _augmented(config: "ConfigDict", plan: Any, built: Any, groups: list[_Group]
             yield group, jax.tree.map(np.asarray, augment(augment_key, batch, positions[part]))
 
 
-def _row(group: _Group, count: int, pixels: "np.ndarray", weights: "list[Weights]") -> "Row":
-    from inceptionnext_jax.explain.sheet import Row
-
+def _row(group: _Group, count: int, pixels: "np.ndarray", weights: "list[Weights]") -> Row:
     last = group.first + group.size - 1
     where = f"positions {group.first}–{group.first + count - 1}"
     of = f" of group {group.first}–{last}" if count < group.size else ""
@@ -193,7 +192,7 @@ def _row(group: _Group, count: int, pixels: "np.ndarray", weights: "list[Weights
 
 
 def _pixels(images: "np.ndarray", mean: tuple, std: tuple) -> "np.ndarray":
-    """Normalised images back to uint8, clipped."""
+    """Returns normalised images as uint8, clipped."""
     import numpy as np
 
     values = (images.astype(np.float64) * std + mean) * 255
@@ -201,17 +200,18 @@ def _pixels(images: "np.ndarray", mean: tuple, std: tuple) -> "np.ndarray":
 
 
 def _weights(target: "np.ndarray", smoothing: float, class_names: tuple[str, ...]) -> "Weights":
-    """The labels of a target and their shares, without what label smoothing gives to each."""
+    """The largest labels of a target and their shares, before label smoothing."""
     import numpy as np
 
     shares = (target.astype(np.float64) - smoothing / len(target)) / (1 - smoothing)
-    order = [int(k) for k in np.argsort(-shares, kind="stable")[:_LABELS] if shares[k] > _SMALLEST]
+    order = [int(k) for k in np.argsort(-shares, kind="stable")[:_MAX_LABELS]]
+    order = [k for k in order if shares[k] > _MIN_SHARE]
     names = [class_names[k] if k < len(class_names) else str(k) for k in order]
     return [(name, float(shares[k])) for name, k in zip(names, order, strict=True)]
 
 
 def _recipe(config: "ConfigDict") -> list[str]:
-    """What was done to the images, in words and in order."""
+    """The steps of the augmentation in words and in order."""
     a = config.augment
     filters = "bilinear or bicubic" if a.interpolation == "random" else a.interpolation
     jitter = f"colour jitter {a.color_jitter:g}" if a.color_jitter else ""

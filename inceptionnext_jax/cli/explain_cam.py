@@ -1,26 +1,28 @@
-"""`explain cam`: where in images networks see the classes they name."""
+"""`explain cam`: heat maps of the regions in which networks see a class."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inceptionnext_jax.cli.convert import add_source_options, load
-from inceptionnext_jax.cli.pictures import checked_target, save_picture
-from inceptionnext_jax.cli.predict import find_images
-from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.cli.images import add_image_arguments, read_images
+from inceptionnext_jax.cli.parser import add_command, positive
+from inceptionnext_jax.cli.pictures import add_target, picture_target, save_picture
+from inceptionnext_jax.cli.sources import (
+    add_beside,
+    add_source_options,
+    column_names,
+    load_networks,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from inceptionnext_jax.explain.grid import Tile
-    from inceptionnext_jax.explain.images import Explained
+    from inceptionnext_jax.explain.images import Explanation
+    from inceptionnext_jax.explain.tiles import Tone
     from inceptionnext_jax.pretrained import Pretrained
 
 _DESCRIPTION = """\
 Draws Grad-CAM or Grad-CAM++ heat maps over images: a row for each image, a column for each network,
-on each map the explained class and its probability. Where the folder of an image is called like one
-of the classes, that is taken for its label, and right (✓) and wrong (✗) answers are told apart.
+on each map the explained class and its probability. If an image's folder has the name of a class,
+that is its label, and answers are marked as right (✓) or wrong (✗).
 
 --to FILE.png also writes FILE.npz. For network i (0: MODEL, then those of --beside) it holds
   maps_i [N, h, w] float32, as large as the layer's output      heat_i [N, S, S], enlarged to the image
@@ -43,19 +45,18 @@ with a network:
 """
 
 
-def add_kind(kinds: Any) -> None:
+def add_parser(kinds: Any) -> None:
     """Adds `explain cam` to the command line."""
-    parser = kinds.add_parser(
+    parser = add_command(
+        kinds,
         "cam",
-        help="heat maps of where networks see the classes they name",
+        help="heat maps of the regions in which networks see a class",
         description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        examples=_EXAMPLES,
     )
     add_source_options(parser, "MODEL")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder, or -")
-    parser.add_argument("--to", required=True, metavar="FILE.png", help="the picture to write")
+    add_image_arguments(parser)
+    add_target(parser)
     add_beside(parser)
     parser.add_argument(
         "--method",
@@ -68,33 +69,24 @@ def add_kind(kinds: Any) -> None:
     )
     parser.add_argument(
         "--output-stride",
-        type=int,
+        type=positive,
         choices=(8, 16, 32),
         metavar="N",
-        help="8, 16 or 32: pixels of a cell of the last stage's map, by dilation",
+        help="stride of the last stage's map, 8, 16 or 32 pixels, by dilation",
     )
     parser.add_argument(
         "--target", metavar="CLASS", help="name or number to explain (default: the likeliest)"
     )
-    parser.set_defaults(explain=explain_cam)
+    parser.set_defaults(run=run)
 
 
-def add_beside(parser: argparse.ArgumentParser) -> None:
-    """Adds --beside, which names further networks."""
-    parser.add_argument(
-        "--beside",
-        action="append",
-        default=[],
-        metavar="SOURCE",
-        help="another network beside the first, as MODEL; may be given several times",
-    )
-
-
-def explain_cam(args: argparse.Namespace) -> int:
-    """Draws the grid; 2 when an image could not be read."""
-    target = checked_target(args.to)
-    from inceptionnext_jax.explain.grid import picture_grid
+def run(args: argparse.Namespace) -> int:
+    """Draws the grid; returns 2 if an image cannot be read."""
+    target = picture_target(args)
+    from inceptionnext_jax.explain.grid import draw_grid
+    from inceptionnext_jax.explain.heat import normalised, overlaid
     from inceptionnext_jax.explain.images import explain_images, find_class
+    from inceptionnext_jax.explain.tiles import captioned
     from inceptionnext_jax.runtime.compilation_cache import cache_compilations
 
     cache_compilations()
@@ -104,89 +96,46 @@ def explain_cam(args: argparse.Namespace) -> int:
     for network, images in zip(networks, pixels, strict=True):
         asked = None if args.target is None else find_class(network, args.target)
         found.append(explain_images(network, images, args.layer, args.method, asked))
-    columns = [_tiles(*item, paths) for item in zip(networks, pixels, found, strict=True)]
-    originals = _originals(pixels[0])
+    tiles = [[captioned(image) for image in pixels[0]]]
+    for network, images, one in zip(networks, pixels, found, strict=True):
+        overlays = map(overlaid, images, normalised(one.heat))
+        captions = _captions(network, one, paths)
+        tiles.append(
+            [captioned(*item) for item in zip(overlays, *zip(*captions, strict=True), strict=True)]
+        )
     kind = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}[args.method]
     layers = dict.fromkeys(one.layer for one in found)
-    picture = picture_grid(
+    picture = draw_grid(
         f"{kind} at {', '.join(layers)}",
         ["From blue (least) to red (most), over each image's own range."],
-        ["image", *column_names(args, networks)],
-        list(zip(originals, *columns, strict=True)),
+        list(zip(*tiles, strict=True)),
+        columns=["image", *column_names(args, networks)],
     )
     save_picture(picture, target, _arrays([args.source, *args.beside], paths, found))
     print(f"wrote {args.to}: {len(paths)} images × {len(networks)} networks")
     return 2 if failures else 0
 
 
-def load_networks(args: argparse.Namespace, **options: Any) -> "list[Pretrained]":
-    """MODEL and what --beside names; options that are None are left out."""
-    given = {name: value for name, value in options.items() if value is not None}
-    first = load(args, **given)
-    plain = argparse.Namespace(**{**vars(args), "model": None, "key": None, "sha256": None})
-    return [first, *(load(plain, source, **given) for source in args.beside)]
-
-
-def column_names(args: argparse.Namespace, networks: "list[Pretrained]") -> list[str]:
-    """What the networks are called; where that does not tell them apart, where they are from."""
-    names = [network.name for network in networks]
-    return names if len(set(names)) == len(names) else [args.source, *args.beside]
-
-
-def read_images(
-    given: list[str], networks: "list[Pretrained]"
-) -> "tuple[list[str], list[np.ndarray], int]":
-    """(paths, for each network [N, S, S, 3] uint8, how many were reported as unreadable)."""
-    import numpy as np
-
-    from inceptionnext_jax.pretrained.predictions import read_image
-
-    paths: list[str] = []
-    pixels: list[list[np.ndarray]] = [[] for _ in networks]
-    failures = 0
-    for image in find_images(given):
-        try:
-            path, data = image if isinstance(image, tuple) else (image, read_image(image))
-            prepared = [network.preprocessing.pixels(data, path) for network in networks]
-        except UserError as error:
-            failures += 1
-            print(f"error: {error}", file=sys.stderr)
-            continue
-        paths.append(path)
-        for column, one in zip(pixels, prepared, strict=True):
-            column.append(one)
-    if not paths:
-        raise UserError("none of the images can be read; there is nothing to explain")
-    return paths, [np.stack(column) for column in pixels], failures
-
-
-def _originals(pixels: "np.ndarray") -> "list[Tile]":
-    from inceptionnext_jax.explain.grid import Tile
-
-    return [Tile(image) for image in pixels]
-
-
-def _tiles(
-    network: "Pretrained", pixels: "np.ndarray", found: "Explained", paths: list[str]
-) -> "list[Tile]":
-    from inceptionnext_jax.explain.grid import Tile
-    from inceptionnext_jax.explain.heat import normalised, overlaid
-
+def _captions(
+    network: "Pretrained", found: "Explanation", paths: list[str]
+) -> "list[tuple[str, Tone]]":
+    """Class and probability of each image, and whether the answer is right."""
     names = network.readable_names
-    tiles = []
-    for index, heat in enumerate(normalised(found.heat)):
-        number = int(found.classes[index])
+    captions: list[tuple[str, Tone]] = []
+    for index, path in enumerate(paths):
+        number, label = int(found.classes[index]), _label(network, path)
         text = f"{found.probabilities[index]:.2f} {names[number]}"
-        label = _label(network, paths[index])
-        tone = "plain" if label is None else "right" if label == number else "wrong"
-        if tone == "wrong" and label is not None:
-            text += f", is {names[label]}"
-        tiles.append(Tile(overlaid(pixels[index], heat), text, tone))  # type: ignore[arg-type]
-    return tiles
+        if label is None:
+            captions.append((text, "plain"))
+        elif label == number:
+            captions.append((text, "right"))
+        else:
+            captions.append((f"{text}, is {names[label]}", "wrong"))
+    return captions
 
 
 def _label(network: "Pretrained", path: str) -> int | None:
-    """The class that the image's folder is called after, if any."""
+    """The class whose name the image's folder has, if any."""
     folder = Path(path).parent.name
     for names in (list(network.class_names), network.readable_names):
         if folder in names:
@@ -194,7 +143,7 @@ def _label(network: "Pretrained", path: str) -> int | None:
     return None
 
 
-def _arrays(sources: list[str], paths: list[str], found: "list[Explained]") -> dict[str, Any]:
+def _arrays(sources: list[str], paths: list[str], found: "list[Explanation]") -> dict[str, Any]:
     arrays: dict[str, Any] = {"paths": paths}
     for index, (source, one) in enumerate(zip(sources, found, strict=True)):
         arrays |= {

@@ -1,16 +1,22 @@
-"""`explain erf`: how far networks really look."""
+"""`explain erf`: effective receptive fields of networks."""
 
 import argparse
 from typing import Any
 
-from inceptionnext_jax.cli.convert import add_source_options
-from inceptionnext_jax.cli.explain_cam import add_beside, column_names, load_networks, read_images
-from inceptionnext_jax.cli.pictures import checked_target, save_picture
+from inceptionnext_jax.cli.images import add_image_arguments, read_images
+from inceptionnext_jax.cli.parser import add_command
+from inceptionnext_jax.cli.pictures import add_target, picture_target, save_picture
+from inceptionnext_jax.cli.sources import (
+    add_beside,
+    add_source_options,
+    column_names,
+    load_networks,
+)
 
 _DESCRIPTION = """\
 Draws effective receptive fields, a column for each network: how much each pixel moves the centre of
-the last stage's map, over all images. Prints, for some shares of all contributions, which part of
-the image the smallest centred square takes that holds the share: more is farther.
+the last stage's map, over all images. For some shares of all contributions, prints the part of the
+image that the smallest centred square with that share covers: the larger, the farther it sees.
 
 --to FILE.png also writes FILE.npz with source_i and field_i [S, S] float64 for network i
 (0: MODEL, then those of --beside).
@@ -29,32 +35,32 @@ with a network:
 """
 
 
-def add_kind(kinds: Any) -> None:
+def add_parser(kinds: Any) -> None:
     """Adds `explain erf` to the command line."""
-    parser = kinds.add_parser(
+    parser = add_command(
+        kinds,
         "erf",
         help="effective receptive fields of networks",
         description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        examples=_EXAMPLES,
     )
     add_source_options(parser, "MODEL")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder, or -")
-    parser.add_argument("--to", required=True, metavar="FILE.png", help="the picture to write")
+    add_image_arguments(parser)
+    add_target(parser)
     add_beside(parser)
-    parser.set_defaults(explain=explain_erf)
+    parser.set_defaults(run=run)
 
 
-def explain_erf(args: argparse.Namespace) -> int:
-    """Draws the fields and prints their extent; 2 when an image could not be read."""
-    target = checked_target(args.to)
+def run(args: argparse.Namespace) -> int:
+    """Draws the fields and prints their extent; returns 2 if an image cannot be read."""
+    target = picture_target(args)
     import numpy as np
 
-    from inceptionnext_jax.explain.grid import Tile, picture_grid
+    from inceptionnext_jax.explain.grid import draw_grid
     from inceptionnext_jax.explain.heat import coloured
     from inceptionnext_jax.explain.images import receptive_field
     from inceptionnext_jax.explain.receptive_field import SHARES, area_shares
+    from inceptionnext_jax.explain.tiles import captioned
     from inceptionnext_jax.runtime.compilation_cache import cache_compilations
 
     cache_compilations()
@@ -68,13 +74,13 @@ def explain_erf(args: argparse.Namespace) -> int:
         print(f"{source} ({network.name})\t" + "\t".join(f"{area:.1%}" for area in areas))
         shown = np.log10(1 + 999 * field / max(field.max(), np.finfo(float).tiny)) / 3
         text = f"half of it in {areas[SHARES.index(0.5)]:.1%} of the image"
-        tiles.append(Tile(coloured(shown, "viridis"), text))
+        tiles.append(captioned(coloured(shown, "viridis"), text))
     lines = [
         f"Over {len(paths)} image{'s' * (len(paths) > 1)}; from blue to yellow on a logarithmic "
         "scale of three decades."
     ]
     names = column_names(args, networks)
-    picture = picture_grid("Effective receptive field", lines, names, [tiles])
+    picture = draw_grid("Effective receptive field", lines, [tiles], columns=names)
     arrays = {
         key: value
         for index, (source, field) in enumerate(

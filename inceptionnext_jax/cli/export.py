@@ -3,15 +3,16 @@
 import argparse
 from typing import Any
 
-from inceptionnext_jax.cli.convert import add_source_options, load
+from inceptionnext_jax.cli.parser import add_command
+from inceptionnext_jax.cli.sources import add_source_options, load
 
 _DESCRIPTION = """\
 Writes the inference form of a network (norms folded, layers merged) with its weights as one file,
-for any batch size, and beside it README.md and classes.txt. What was written is compared with the
-network before the command succeeds.
+for any batch size, and beside it README.md and classes.txt. The exported function is compared with
+the network before the file is written.
 
 stablehlo: runs with jax alone, on CPUs, NVIDIA GPUs and TPUs.
-onnx: runs in onnxruntime and others, the way to go on CPUs; needs pip install -e '.[onnx]'.
+onnx: runs in onnxruntime and others, recommended on CPUs; needs pip install -e '.[onnx]'.
 """
 _EXAMPLES = """\
 examples (the first trains two steps on synthetic images, to have something to export):
@@ -26,12 +27,12 @@ with a network:
 
 def add_parser(subparsers: Any) -> None:
     """Adds `export` to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "export",
         help="write a network as StableHLO or ONNX",
         description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
     add_source_options(parser, "MODEL")
     parser.add_argument(
@@ -39,13 +40,13 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--to", required=True, metavar="DIR", help="the folder to write")
     parser.add_argument(
-        "--uint8", action="store_true", help="take pixels, uint8: normalisation is inside"
+        "--uint8", action="store_true", help="take uint8 pixels: normalisation is inside"
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exports, and says what was written."""
+    """Exports, and prints what was written."""
     from inceptionnext_jax.export import export
     from inceptionnext_jax.export.artifact import check_folder
     from inceptionnext_jax.runtime.compilation_cache import cache_compilations

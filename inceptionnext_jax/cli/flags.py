@@ -34,13 +34,13 @@ def parse(values: flags.FlagValues, argv: list[str]) -> ConfigDict:
     try:
         rest = values(argv)
         config = values.config
-        # A file that could not be loaded is reported at the first use.
-        known = config is not None and config.to_dict() is not None
+        # ml_collections reports a file that cannot be loaded only when it is used.
+        is_given = config is not None and config.to_dict() is not None
     except Exception as error:  # a config file is Python and may raise anything
-        raise UserError(_unknown_key(values, argv) or _flat(error, argv)) from error
+        raise UserError(_unknown_key(values, argv) or _one_line(error, argv)) from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}; flags begin with --")
-    if not known:
+    if not is_given:
         raise UserError("--config is required: a file such as configs/tiny.py")
     return config
 
@@ -96,7 +96,7 @@ def _owners(key: str) -> str:
     return f"; it is a key of the task {' and '.join(owners)}" if owners else ""
 
 
-def _flat(error: Exception, argv: list[str]) -> str:
+def _one_line(error: Exception, argv: list[str]) -> str:
     """Returns an error's message on one line, or the last line of the traceback that it quotes."""
     text = str(error)
     if "Failed loading config file" in text or "Traceback" in text:

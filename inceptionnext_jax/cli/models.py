@@ -1,17 +1,22 @@
-"""`models`: which models there are, how large they are, and what is reported of them."""
+"""`models`: names, sizes and reported accuracies of all models."""
 
 import argparse
 import dataclasses
-import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from inceptionnext_jax.cli.parser import add_command
+from inceptionnext_jax.cli.table import print_table
 from inceptionnext_jax.errors import UserError, suggestion
 
 if TYPE_CHECKING:
     from inceptionnext_jax.models.registry import ModelInfo
 
 _HEADER = ("model", "parameters", "MACs", "activations", "pixels", "top-1", "source")
+_DESCRIPTION = """\
+Lists the models with 1,000 classes: parameters, multiply-accumulates of one image at the model's
+own size (convolutions and linear layers), activations (outputs of these layers), and the reported
+ImageNet-1K top-1 accuracy with its source.
+"""
 _EXAMPLES = """\
 examples:
   python -m inceptionnext_jax models
@@ -22,20 +27,18 @@ examples:
 
 def add_parser(subparsers: Any) -> None:
     """Adds `models` to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "models",
         help="list the models, their sizes and reported accuracies",
-        description="Lists the models with 1,000 classes: parameters, multiply-accumulates of one "
-        "image at the model's own size (convolutions and linear layers), numbers that these put "
-        "out, and the ImageNet-1K top-1 accuracy that others report.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=_DESCRIPTION,
+        examples=_EXAMPLES,
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "pattern", nargs="?", help='a glob such as "*_tiny", or a part of the name (default: all)'
     )
-    what.add_argument("--details", metavar="NAME", help="all that is known about one model")
+    what.add_argument("--details", metavar="NAME", help="everything known about one model")
     parser.set_defaults(run=run)
 
 
@@ -44,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from inceptionnext_jax import models
 
     if args.details:
-        _print_pairs(_details(models.model_info(args.details)))
+        print_table(_details(models.model_info(args.details)))
         return 0
     pattern = args.pattern
     if pattern and not any(sign in pattern for sign in "*?["):
@@ -53,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if not names:
         hint = suggestion(args.pattern, models.list_models())
         raise UserError(f"no model matches {args.pattern!r}{hint or '; leave it out to see all'}")
-    _print_table([_row(models.model_info(name)) for name in names])
+    rows = [_row(models.model_info(name)) for name in names]
+    print_table([_HEADER, *rows], right=range(1, len(_HEADER) - 1), fold_last=True)
     return 0
 
 
@@ -69,7 +73,7 @@ def _number(count: int | None) -> str:
 
 
 def percent(fraction: float) -> str:
-    """Returns 0.823 as 82.3 % and 0.7249 as 72.49 %: with the digits that were reported."""
+    """Returns 0.823 as 82.3 % and 0.7249 as 72.49 %: with the reported digits."""
     return f"{round(100 * fraction, 2)} %"
 
 
@@ -89,35 +93,3 @@ def _details(info: "ModelInfo") -> list[tuple[str, str]]:
             value = ", ".join(f"{part:g}" for part in value)
         pairs.append((field.name, "" if value is None else str(value)))
     return pairs
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """A table on a terminal; aligned plain text, never cut, in a file or a pipe."""
-    if not sys.stdout.isatty():
-        table = [_HEADER, *rows]
-        widths = [max(len(row[column]) for row in table) for column in range(len(_HEADER))]
-        for row in table:
-            cells = [
-                cell.rjust(width) if 0 < column < len(row) - 1 else cell.ljust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            print("  ".join(cells).rstrip())
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(box=box.SIMPLE)
-    for column, title in enumerate(_HEADER):
-        last = column == len(_HEADER) - 1
-        justify: Any = "right" if column > 0 and not last else "left"
-        shown.add_column(title, justify=justify, no_wrap=not last, overflow="fold")
-    for row in rows:
-        shown.add_row(*row)
-    Console().print(shown)
-
-
-def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
-    width = max(len(name) for name, _ in pairs)
-    for name, value in pairs:
-        print(f"{name.ljust(width)}  {value}".rstrip())

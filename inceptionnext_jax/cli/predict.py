@@ -2,14 +2,12 @@
 
 import argparse
 import json
-import os
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inceptionnext_jax.cli.convert import add_source_options, load
-from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.cli.images import add_image_arguments, find_images
+from inceptionnext_jax.cli.parser import add_command, positive
+from inceptionnext_jax.cli.sources import add_source_options, load
+from inceptionnext_jax.errors import UserError, print_error
 
 if TYPE_CHECKING:
     from inceptionnext_jax.pretrained import Prediction
@@ -21,7 +19,7 @@ rank, probability and name, separated by tabs. --json prints one line for each i
 
 Images are resized and cropped as in evaluation. IMAGE is a file, a folder (all images in it and
 below, in the order of their names), or - for standard input: one image, or one path on each line.
-What cannot be read is reported on standard error, the rest go on, and the exit code is 2.
+An image that cannot be read is reported on standard error and left out; the exit code is then 2.
 """
 _EXAMPLES = """\
 examples (the first trains on 1,438 digits for half a minute, to have something to predict with):
@@ -40,23 +38,27 @@ with a network:
 
 def add_parser(subparsers: Any) -> None:
     """Adds `predict` to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "predict",
         help="the most likely classes of images",
         description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
     add_source_options(parser, "MODEL")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder, or -")
-    parser.add_argument("--topk", type=int, default=5, metavar="K", help="(default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: 32)")
+    add_image_arguments(parser)
+    for name, default, metavar, what in (
+        ("topk", 5, "K", "classes of each image"),
+        ("batch-size", 32, "N", "images computed at once"),
+    ):
+        text = f"{what} (default: %(default)s)"
+        parser.add_argument(f"--{name}", type=positive, default=default, metavar=metavar, help=text)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the predictions; 2 when an image could not be read."""
+    """Prints the predictions; returns 2 if an image cannot be read."""
     from inceptionnext_jax.pretrained import predict
     from inceptionnext_jax.runtime.compilation_cache import cache_compilations
 
@@ -67,52 +69,12 @@ def run(args: argparse.Namespace) -> int:
 
     def report(error: UserError) -> None:
         failures.append(error)
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
 
-    batch_size = min(args.batch_size, len(images)) if args.batch_size > 0 else args.batch_size
+    batch_size = min(args.batch_size, len(images))
     for found in predict(loaded, images, args.topk, batch_size, report):
         print(_as_json(found) if args.json else _as_rows(found), flush=True)
     return 2 if failures else 0
-
-
-def find_images(given: list[str]) -> Iterator[str | tuple[str, bytes]]:
-    """Paths of images, or their bytes from standard input.
-
-    Raises UserError for a folder without images and for an empty standard input; files that are
-    not there are the reader's to report.
-    """
-    for name in given:
-        if name == "-":
-            yield from _from_stdin()
-        elif Path(name).is_dir():
-            yield from _in_folder(name)
-        else:
-            yield name
-
-
-def _in_folder(folder: str) -> Iterator[str]:
-    from inceptionnext_jax.data.folder import IMAGE_SUFFIXES
-
-    count = 0
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for file in sorted(files):
-            if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith("."):
-                count += 1
-                yield os.path.join(parent, file)
-    if not count:
-        raise UserError(f"folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)})")
-
-
-def _from_stdin() -> Iterator[str | tuple[str, bytes]]:
-    data = sys.stdin.buffer.read()
-    if b"\0" in data:  # as in every encoded image, and in no path
-        yield "standard input", data
-        return
-    paths = [os.fsdecode(line) for line in data.splitlines() if line.strip()]
-    if not paths:
-        raise UserError("standard input is empty; expected an image, or a path on each line")
-    yield from paths
 
 
 def _as_rows(found: "Prediction") -> str:

@@ -1,6 +1,6 @@
-"""`prepare`: runs the genuine TFDS builder once, so that the data can be read without TensorFlow.
+"""`prepare`: one run of the genuine TFDS builder, after which no TensorFlow is needed.
 
-Needs TensorFlow (extra `prepare`); it is imported here only, and only when the command runs.
+Needs TensorFlow (extra `prepare`), which is imported only here and only when the command runs.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from inceptionnext_jax.cli.parser import add_command
 from inceptionnext_jax.errors import UserError, first_line
 
 FORMATS = ("array_record", "tfrecord")
@@ -25,13 +26,14 @@ _IMAGENET_FILES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 def add_parser(subparsers: Any) -> None:
     """Adds `prepare` to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "prepare",
         help="prepare a TFDS data set for reading without TensorFlow",
-        description="Runs the TFDS builder NAME. For imagenet2012 put "
-        f"{' and '.join(_IMAGENET_FILES)} (from image-net.org) into the folder --manual-dir.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Runs a TFDS builder. For imagenet2012 put\n"
+        f"{' and '.join(_IMAGENET_FILES)} (from image-net.org)\n"
+        "into the folder --manual-dir.",
+        examples=_EXAMPLES,
     )
     parser.add_argument(
         "name", help="TFDS name, e.g. imagenet2012, cifar10, imagenet_resized/64x64"
@@ -45,7 +47,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepares the data set and prints where it is and how large its splits are."""
+    """Prepares the data set; prints its folder and the sizes of its splits."""
     from inceptionnext_jax.data.tfds_data import data_root
 
     root = data_root(args.data_dir)
@@ -70,7 +72,7 @@ def _is_prepared(folder: Path) -> bool:
 
 
 def _check_imagenet_files(manual_dir: str | None, root: Path) -> None:
-    """TFDS only warns about a missing tar; a data set without it would be a surprise later."""
+    """Raises UserError for a missing tar, about which TFDS only warns."""
     folder = Path(manual_dir).expanduser() if manual_dir else root / "downloads" / "manual"
     missing = [name for name in _IMAGENET_FILES if not (folder / name).is_file()]
     if missing:
@@ -97,7 +99,7 @@ def _builder(name: str, root: Path, file_format: str | None) -> Any:
 
 
 def _check_other_format(directory: Path, file_format: str) -> None:
-    """A version's folder holds one format only."""
+    """Raises UserError if the version's folder holds the other format; it can hold only one."""
     info = directory / "dataset_info.json"
     if not info.is_file():
         return

@@ -1,8 +1,8 @@
-"""Class activation maps: where in an image a network found the class it names.
+"""Class activation maps: the regions of an image that speak for a class.
 
 Grad-CAM (Selvaraju et al., 2017) and Grad-CAM++ (Chattopadhyay et al., 2018), for any layer of any
-network whose output is a map. The patches of a vision transformer are one; its class token is left
-out.
+network whose output is a map. The patches of a vision transformer count as a map, without the class
+token.
 """
 
 import functools
@@ -25,8 +25,8 @@ class ClassMaps(NamedTuple):
     """Heat maps of a batch.
 
     Attributes:
-      maps: [B, h, w] float32 ≥ 0, as large as the layer's output; higher where it speaks more for
-        the class.
+      maps: [B, h, w] float32 ≥ 0, of the size of the layer's output; higher where it contributes
+        more to the class.
       classes: [B] int, the explained class of each image.
       logits: [B, num_classes] float32.
     """
@@ -37,11 +37,11 @@ class ClassMaps(NamedTuple):
 
 
 def layers(model: nn.Module, image_size: int) -> dict[str, tuple[int, int, int]]:
-    """Returns {path: (h, w, channels)} of all layers whose output is a map, in order of their call.
+    """Returns {path: (h, w, channels)} of all layers whose output is a map, in calling order.
 
     Args:
-      model: Without `scan`, whose blocks are one layer.
-      image_size: Pixels of a side.
+      model: Not with `scan`, which makes one layer of all blocks of a stage.
+      image_size: Pixels on a side.
     """
     found: dict[str, tuple[int, int, int]] = {}
 
@@ -79,12 +79,12 @@ def class_maps(
       model: From `create_model`.
       variables: Its variables.
       images: [B, S, S, 3] float32, normalised.
-      layer: A path of `layers`, such as "stages_2/blocks_0"; None is the last stage.
+      layer: A path of `layers`, such as "stages_2/blocks_0"; None for the last stage.
       method: One of `METHODS`.
-      classes: [B] int, which to explain; None is each image's likeliest.
+      classes: [B] int, to explain; None for each image's likeliest.
 
     Raises:
-      UserError: There is no such layer or method.
+      UserError: The network has no such layer, or the method is unknown.
     """
     explain, _ = make_class_maps(model, images.shape[1], layer, method)
     return explain(variables, images, classes)
@@ -133,9 +133,9 @@ def make_class_maps(
 def _scores(
     model: nn.Module, variables: Any, images: Any, classes: Any, path: str, delta: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-    """The sum of the explained logits when `delta` is added to the layer at `path`.
+    """Returns the sum of the explained logits with `delta` added to the output of `path`.
 
-    In evaluation no image sees another, so the sum's gradient is each image's own.
+    In evaluation images do not interact, so the sum's gradient is that of each image.
     """
     seen: list[Any] = []
 
@@ -144,7 +144,7 @@ def _scores(
             return out
         seen.append(_as_map(out))
         change = delta.astype(out.dtype)
-        if change.shape != out.shape:  # patches behind a class token
+        if change.shape != out.shape:  # a class token precedes the patches
             B, h, w, C = change.shape
             change = jnp.pad(change.reshape(B, h * w, 1, C), ((0, 0), (1, 0), (0, 0), (0, 0)))
         return out + change
@@ -157,10 +157,10 @@ def _scores(
 
 
 def _as_map(out: jax.Array) -> jax.Array | None:
-    """A layer's output [B, h, w, C] as a map, or None if it is none.
+    """Returns a layer's output [B, h, w, C] as a map, or None if it is not one.
 
-    Images are square and so are maps; [B, 1 + n², 1, C] are n × n patches behind a class token, and
-    others are windows of attention.
+    Images are square and so are maps; [B, 1 + n², 1, C] are a class token and n × n patches; other
+    shapes are windows of attention.
     """
     B, h, w, C = out.shape
     side = math.isqrt(h - 1)
@@ -183,16 +183,16 @@ def _interceptor(visit: Callable[[str, jax.Array], jax.Array]) -> Callable[..., 
 
 
 def _gradcam(activations: jax.Array, gradients: jax.Array) -> jax.Array:
-    """activations, gradients: [h, w, C]. Channels weigh as much as their mean gradient."""
+    """activations, gradients: [h, w, C]. The weight of a channel is its mean gradient."""
     return jax.nn.relu(activations @ gradients.mean((0, 1)))
 
 
 def _gradcam_plus_plus(activations: jax.Array, gradients: jax.Array) -> jax.Array:
     """activations, gradients: [h, w, C]. Equation 19 of the paper, for the exponent of the logit.
 
-    alpha = g² / (2 g² + g³ ΣA) = 1 / (2 + g ΣA) is at most 1/2 for the non-negative maps that the
-    paper has in mind. Maps of these networks may be negative, and then the denominator passes
-    through zero: a negative g ΣA counts as 0, and where there is no gradient there is no weight.
+    alpha = g² / (2 g² + g³ ΣA) = 1 / (2 + g ΣA) is at most 1/2 for non-negative maps, which the
+    paper assumes. Maps of these networks may be negative, and then the denominator passes through
+    zero: a negative g ΣA counts as 0, and a position without gradient has no weight.
     """
     total = activations.sum((0, 1))
     alpha = 1 / (2 + jax.nn.relu(gradients * total))
@@ -201,6 +201,6 @@ def _gradcam_plus_plus(activations: jax.Array, gradients: jax.Array) -> jax.Arra
 
 
 def _short(shapes: dict[str, Any]) -> list[str]:
-    """Stages and blocks, which a message can list, or everything where there are none."""
+    """Stages and blocks, few enough for a message; all layers if there are none."""
     listed = [path for path in shapes if path.count("/") < 2 and not path.endswith("norm")]
     return listed or list(shapes)

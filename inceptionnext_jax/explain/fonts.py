@@ -1,15 +1,13 @@
-"""Text on pictures."""
+"""Fonts, and text fitted to a width."""
 
 from functools import cache
 from pathlib import Path
 
 from PIL import ImageFont
 
-INK, FAINT, PAPER = "#1b1f24", "#66707c", "#ffffff"
 
-
-def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """The text in lines of at most `width` pixels."""
+def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """Splits text into lines of at most `width` pixels."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()
@@ -17,11 +15,11 @@ def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
             lines[-1] = longer
         else:
             lines.append(word)
-    return [shortened(line, font, width) for line in lines]
+    return [shorten(line, font, width) for line in lines]
 
 
-def shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The text, or as much of its beginning as fits, with an ellipsis."""
+def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """Cuts text that is wider than `width` pixels and ends it with an ellipsis."""
     text = " ".join(text.split())
     if font.getlength(text) <= width:
         return text
@@ -32,7 +30,7 @@ def shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 @cache
 def sans(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings: Pillow's own font has only Latin letters."""
+    """DejaVu Sans, which comes with matplotlib; Pillow's own font has only Latin letters."""
     import matplotlib
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"

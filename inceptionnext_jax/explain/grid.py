@@ -1,79 +1,97 @@
-"""Pictures in rows and columns, each with a line of text on it."""
+"""Pages with a title and pictures in rows and columns."""
 
-import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 from PIL import Image, ImageDraw
 
-from inceptionnext_jax.explain.fonts import FAINT, INK, PAPER, sans, shortened, wrapped
+from inceptionnext_jax.explain.fonts import sans, shorten, wrap
 
-_TILE = 224  # pixels; pictures are brought to this size
-_GAP, _MARGIN, _BAND = 10, 26, 22
-_TITLE, _TEXT, _CAPTION = 22, 14, 13  # font sizes
-_NARROWEST = 460  # so that the title has room
-_TONES = {"plain": "#ffffff", "right": "#7ee08a", "wrong": "#ff9a8a"}
+INK, FAINT, PAPER = "#1b1f24", "#66707c", "#ffffff"
 
 
-class Tile(NamedTuple):
-    """A picture with what is printed on its lower edge.
+class Style(NamedTuple):
+    """Sizes of a page, in pixels.
 
     Attributes:
-      pixels: [S, S, 3] uint8.
-      text: One line; empty for none.
-      tone: Of the text: "right" and "wrong" are told apart by colour and by a sign.
+      gap: Between pictures.
+      margin: Around the page.
+      title: Font size of the title.
+      text: Font size of lines and headings.
+      heading_gap: Between a row's heading and its pictures.
+      min_width: Smallest width of the page without margins, for the title.
     """
 
-    pixels: np.ndarray
-    text: str = ""
-    tone: Literal["plain", "right", "wrong"] = "plain"
+    gap: int = 10
+    margin: int = 26
+    title: int = 22
+    text: int = 14
+    heading_gap: int = 10
+    min_width: int = 460
 
 
-def picture_grid(
-    title: str, lines: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[Tile]]
+def draw_grid(
+    title: str,
+    lines: Sequence[str],
+    rows: Sequence[Sequence[Image.Image]],
+    *,
+    columns: Sequence[str] = (),
+    headings: Sequence[str] = (),
+    style: Style | None = None,
 ) -> Image.Image:
-    """Draws rows of tiles below the names of their columns, and title and lines above all."""
-    inner = max(len(columns) * (_TILE + _GAP) - _GAP, _NARROWEST)
-    titles = wrapped(title, sans(_TITLE, bold=True), inner)
-    texts = [part for line in lines for part in wrapped(line, sans(_TEXT), inner)]
-    top = _MARGIN + len(titles) * (_TITLE + 8) + len(texts) * (_TEXT + 7) + 8
-    head = _TEXT + 10
-    height = top + head + len(rows) * (_TILE + _GAP) - _GAP + _MARGIN
-    sheet = Image.new("RGB", (inner + 2 * _MARGIN, height), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    y = _MARGIN
-    for text in titles:
-        draw.text((_MARGIN, y), text, INK, sans(_TITLE, bold=True))
-        y += _TITLE + 8
-    for text in texts:
-        draw.text((_MARGIN, y), text, FAINT, sans(_TEXT))
-        y += _TEXT + 7
+    """Draws pictures of one size in rows, below a title and lines of text.
+
+    Args:
+      title: Wrapped if it is wider than the page, like the lines.
+      lines: Below the title.
+      rows: The longest determines the width.
+      columns: Names above the columns, or none.
+      headings: A line above each row, or none.
+      style: Sizes; None for the default.
+    """
+    style = style or Style()
+    width, height = rows[0][0].size
+    steps = (width + style.gap, height + style.gap)
+    inner = max(max(map(len, rows)) * steps[0] - style.gap, style.min_width)
+    title_lines = wrap(title, sans(style.title, bold=True), inner)
+    text_lines = [part for line in lines for part in wrap(line, sans(style.text), inner)]
+    heading_height = style.text + style.heading_gap
+    row_height = steps[1] + (heading_height if headings else 0)
+    page_height = (
+        2 * style.margin
+        + len(title_lines) * (style.title + 8)
+        + len(text_lines) * (style.text + 7)
+        + 8
+        + (heading_height if columns else 0)
+        + len(rows) * row_height
+        - style.gap
+    )
+    page = Image.new("RGB", (inner + 2 * style.margin, page_height), PAPER)
+    draw = ImageDraw.Draw(page)
+    y = _draw_title(draw, title_lines, text_lines, style)
+    bold = sans(style.text, bold=True)
     for i, name in enumerate(columns):
-        font = sans(_TEXT, bold=True)
-        draw.text((_MARGIN + i * (_TILE + _GAP), top), shortened(name, font, _TILE), INK, font)
+        draw.text((style.margin + i * steps[0], y), shorten(name, bold, width), INK, bold)
+    y += heading_height if columns else 0
     for j, row in enumerate(rows):
-        for i, tile in enumerate(row):
-            place = (_MARGIN + i * (_TILE + _GAP), top + head + j * (_TILE + _GAP))
-            sheet.paste(_drawn(tile), place)
-    return sheet
+        if headings:
+            draw.text((style.margin, y), headings[j], INK, bold)
+        top = y + (heading_height if headings else 0)
+        for i, picture in enumerate(row):
+            page.paste(picture, (style.margin + i * steps[0], top))
+        y += row_height
+    return page
 
 
-def _drawn(tile: Tile) -> Image.Image:
-    picture = Image.fromarray(tile.pixels)
-    factor = _TILE / max(picture.size)
-    # Small pictures keep square pixels: nobody should take interpolation for detail.
-    how = Image.Resampling.NEAREST if factor >= 2 else Image.Resampling.BICUBIC
-    size = tuple(max(1, math.floor(side * factor)) for side in picture.size)
-    picture = picture.resize((size[0], size[1]), how)
-    if not tile.text:
-        return picture
-    band = Image.new("RGB", (picture.width, _BAND), "#000000")
-    place = (0, picture.height - _BAND)
-    below = picture.crop((0, place[1], picture.width, picture.height))
-    picture.paste(Image.blend(below, band, 0.65), place)
-    font = sans(_CAPTION)
-    sign = {"right": "✓ ", "wrong": "✗ ", "plain": ""}[tile.tone]
-    text = shortened(sign + tile.text, font, picture.width - 10)
-    ImageDraw.Draw(picture).text((5, place[1] + 3), text, _TONES[tile.tone], font)
-    return picture
+def _draw_title(
+    draw: ImageDraw.ImageDraw, titles: Sequence[str], lines: Sequence[str], style: Style
+) -> int:
+    """Draws title and lines at the page's top; returns where the rest begins."""
+    y = style.margin
+    for text in titles:
+        draw.text((style.margin, y), text, INK, sans(style.title, bold=True))
+        y += style.title + 8
+    for text in lines:
+        draw.text((style.margin, y), text, FAINT, sans(style.text))
+        y += style.text + 7
+    return y + 8

@@ -1,4 +1,4 @@
-"""Trained networks' class maps of images, with what they took the images for."""
+"""Class maps and receptive fields of a trained network for images, and its answers."""
 
 import dataclasses
 
@@ -17,14 +17,14 @@ _BATCH = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Explained:
-    """What one network sees in images.
+class Explanation:
+    """Class maps and answers of one network.
 
     Attributes:
-      layer: Whose output is explained.
+      layer: Path of the explained layer.
       maps: [N, h, w] float32 ≥ 0, before any enlargement.
       heat: [N, S, S] float32, enlarged to the images.
-      classes: [N] int, the explained ones.
+      classes: [N] int, the explained class of each image.
       probabilities: [N] float32, of these classes.
     """
 
@@ -41,15 +41,15 @@ def explain_images(
     layer: str | None = None,
     method: str = "gradcam",
     target: int | None = None,
-) -> Explained:
-    """Explains images [N, S, S, 3] uint8 of the network's own preprocessing.
+) -> Explanation:
+    """Explains a network's answers for images.
 
     Args:
       pretrained: The network with its weights.
-      images: As `pretrained.preprocessing.pixels` gives them.
+      images: [N, S, S, 3] uint8, as `pretrained.preprocessing.pixels` returns them.
       layer: Path, as in `cam.class_maps`.
       method: "gradcam" or "gradcam++".
-      target: The class to explain; None is each image's likeliest.
+      target: The class to explain; None for each image's likeliest.
 
     Raises:
       UserError: There is no such layer, method or class.
@@ -68,7 +68,7 @@ def explain_images(
     logits = np.concatenate([result.logits[:count] for result, count in found])
     chances = np.asarray(jax.nn.softmax(logits))
     probabilities = np.take_along_axis(chances, chosen[:, None], axis=1)[:, 0]
-    return Explained(path, maps, enlarged(maps, size), chosen, probabilities)
+    return Explanation(path, maps, enlarged(maps, size), chosen, probabilities)
 
 
 def receptive_field(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ def receptive_field(pretrained: Pretrained, images: np.ndarray) -> np.ndarray:
 
 
 def find_class(pretrained: Pretrained, asked: str) -> int:
-    """Returns the number of a class by its name or number; raises UserError if there is none."""
+    """Returns the index of the class with this name or number; raises UserError if none has it."""
     for names in (list(pretrained.class_names), pretrained.readable_names):
         if asked in names:
             return names.index(asked)
@@ -94,7 +94,7 @@ def find_class(pretrained: Pretrained, asked: str) -> int:
 
 
 def _batches(pretrained: Pretrained, images: np.ndarray):
-    """Yields ([_BATCH or fewer, S, S, 3] float32 normalised, how many of them are images)."""
+    """Yields ([≤ _BATCH, S, S, 3] float32 normalised, number of images before padding)."""
     size = min(_BATCH, len(images))
     for start in range(0, len(images), size):
         part = images[start : start + size]

@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-SHARES = (0.2, 0.3, 0.5, 0.99)  # of the contributions, whose area RepLKNet reports
+SHARES = (0.2, 0.3, 0.5, 0.99)  # of the contributions, as in RepLKNet's table
 
 
 def make_receptive_field(model: nn.Module) -> Callable[[Any, jax.Array], np.ndarray]:
     """Returns a function (variables, images [B, S, S, 3]) -> [S, S] float64 contributions ≥ 0.
 
-    A pixel's contribution is the gradient, at the image, of the summed channels in the centre of
-    the last map; where it is positive, summed over colours and images. Fields of batches add up.
+    A pixel's contribution is the positive part of the gradient of the summed channels in the centre
+    of the last map, summed over colours and images. Fields of batches add up.
     """
 
     @jax.jit
@@ -34,15 +34,15 @@ def make_receptive_field(model: nn.Module) -> Callable[[Any, jax.Array], np.ndar
 
 
 def area_shares(field: np.ndarray, shares: Sequence[float] = SHARES) -> list[float]:
-    """Returns which part of the image the smallest centred square takes that holds each share.
+    """Returns, for each share, the part of the image that the smallest square with it covers.
 
     Args:
-      field: [S, S] contributions ≥ 0.
-      shares: Of their sum, in (0, 1].
+      field: [S, S] contributions ≥ 0; the squares share its centre.
+      shares: Fractions of the contributions' sum, in (0, 1].
     """
     side = field.shape[0]
     centre = side // 2
-    # Chebyshev distance from the centre: the squares grow by it.
+    # A square holds the pixels up to some Chebyshev distance from the centre.
     rows, columns = np.indices(field.shape)
     distance = np.maximum(abs(rows - centre), abs(columns - centre))
     held = np.cumsum(np.bincount(distance.ravel(), field.ravel()))

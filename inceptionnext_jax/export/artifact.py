@@ -6,7 +6,7 @@ from inceptionnext_jax.errors import UserError, suggestion
 from inceptionnext_jax.export import onnx_file, stablehlo
 from inceptionnext_jax.export.function import make_inference
 from inceptionnext_jax.export.readme import readme
-from inceptionnext_jax.files import replaced, write_atomically
+from inceptionnext_jax.files import check_folder_target, replaced, write_atomically, writing
 from inceptionnext_jax.pretrained import Pretrained
 
 FORMATS = {"stablehlo": stablehlo.FILE, "onnx": onnx_file.FILE}
@@ -17,11 +17,11 @@ def export(pretrained: Pretrained, directory: str | Path, format: str, uint8: bo
     """Writes the deployed form of a network; returns the path of the exported file.
 
     The folder gets that file, `README.md` on input, output, preprocessing and versions, and
-    `classes.txt` with a name a line. What was exported is first compared with the network.
+    `classes.txt` with a name a line. The exported function is first compared with the network.
 
     Args:
       pretrained: From `load_pretrained`.
-      directory: Made where it is missing; it holds one export.
+      directory: Created if it is missing; it holds one export.
       format: A name in `FORMATS`.
       uint8: Whether normalisation is inside and images are pixels.
 
@@ -39,23 +39,20 @@ def export(pretrained: Pretrained, directory: str | Path, format: str, uint8: bo
     write = stablehlo.to_stablehlo if format == "stablehlo" else onnx_file.to_onnx
     data = write(inference)
     path = folder / FORMATS[format]
-    try:
+    names = (" ".join(name.split()) for name in pretrained.readable_names)
+    with writing(str(directory)):
         folder.mkdir(parents=True, exist_ok=True)
         with replaced(path) as temporary:
             temporary.write_bytes(data)
         write_atomically(folder / README, readme(inference, format, path.name, len(data)))
-        names = (" ".join(name.split()) for name in pretrained.readable_names)
         write_atomically(folder / CLASSES, "".join(f"{name}\n" for name in names))
-    except OSError as error:
-        raise UserError(f"{directory} cannot be written ({error.strerror or error})") from error
     return path
 
 
 def check_folder(directory: str | Path, format: str) -> Path:
-    """Refuses, before any work, a folder that cannot be written or holds another export."""
+    """The folder to write; raises UserError, before any work, for a file or another export."""
     folder = Path(directory).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{directory} is a file; name a folder")
+    check_folder_target(folder, str(directory))
     for other, file in FORMATS.items():
         if other != format and (folder / file).exists():
             raise UserError(f"{directory} holds {file} of another export; name another folder")

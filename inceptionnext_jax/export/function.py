@@ -1,4 +1,4 @@
-"""What is exported: from images to logits, with norms folded and layers merged."""
+"""The exported function, from images to logits, with norms folded and layers merged."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,17 +12,16 @@ from inceptionnext_jax.augment.normalize import normalize
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models import deploy
 from inceptionnext_jax.pretrained import Pretrained
-
-Variables = Any
+from inceptionnext_jax.types import Variables
 
 
 class Inference(NamedTuple):
-    """A deployed network and what it is fed with.
+    """A deployed network and the type of its images.
 
     Attributes:
-      pretrained: What it was made from.
+      pretrained: The network that was deployed.
       model: Its deployed form.
-      variables: Of that.
+      variables: Those of the deployed form.
       uint8: Whether images are pixels, [B, S, S, 3] uint8, and normalisation is part of the
         function; otherwise they are normalised float32.
     """
@@ -43,7 +42,7 @@ class Inference(NamedTuple):
         return size, size, 3
 
     def function(self, depthwise_impl: str) -> Callable[[Variables, jax.Array], jax.Array]:
-        """(variables, images) -> logits [B, num_classes] float32, by one implementation."""
+        """Returns (variables, images) -> logits [B, num_classes] float32, by one implementation."""
         model = with_depthwise(self.model, depthwise_impl)
 
         def logits(variables: Variables, images: jax.Array) -> jax.Array:
@@ -53,20 +52,20 @@ class Inference(NamedTuple):
         return logits
 
     def prepared(self, images: jax.Array) -> jax.Array:
-        """Images as the network takes them."""
+        """Returns images as the network takes them."""
         before = self.pretrained.preprocessing
         if not self.uint8:
             return images
         return normalize(images, before.mean, before.std, jnp.float32)
 
     def reference(self, images: np.ndarray) -> np.ndarray:
-        """The logits of the network as it was trained, which exported files are compared with."""
-        model = with_depthwise(self.pretrained.model, "conv")  # which compiles fast
+        """Returns the logits of the network before deployment, to compare exported files with."""
+        model = with_depthwise(self.pretrained.model, "conv")  # compiles fastest
         apply = jax.jit(lambda v, x: model.apply(v, self.prepared(x), train=False))
         return np.asarray(apply(self.pretrained.variables, images))
 
     def examples(self, count: int) -> np.ndarray:
-        """[count, S, S, 3] images of noise to compare with; smooth enough to move the logits."""
+        """Returns [count, S, S, 3] images of noise, coarse enough to change the logits."""
         random = np.random.default_rng(0)
         size, _, channels = self.image_shape
         coarse = random.integers(0, 256, (count, -(-size // 8), -(-size // 8), channels), np.uint8)
@@ -78,15 +77,15 @@ class Inference(NamedTuple):
 
 
 def with_depthwise(model: nn.Module, impl: str) -> nn.Module:
-    """The network with this implementation of depthwise convolutions, if it has any."""
+    """Returns the network with this depthwise implementation, or as it is if it has none."""
     return model.clone(depthwise_impl=impl) if hasattr(model, "depthwise_impl") else model
 
 
 def make_inference(pretrained: Pretrained, uint8: bool) -> Inference:
-    """Deploys the network.
+    """Deploys a network for export.
 
     Raises:
-      UserError: It computes in another type than float32.
+      UserError: The network does not compute in float32.
     """
     dtype = jnp.dtype(getattr(pretrained.model, "dtype", jnp.float32))
     if dtype != jnp.float32:
@@ -97,5 +96,5 @@ def make_inference(pretrained: Pretrained, uint8: bool) -> Inference:
 
 
 def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference over the largest value expected, or over 1 if that is smaller."""
+    """Returns the largest difference, relative to the largest expected value or to 1."""
     return float(np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max())))

@@ -1,4 +1,4 @@
-"""ONNX through `jax2onnx`, compared in onnxruntime before it is given out."""
+"""ONNX through `jax2onnx`, compared in onnxruntime before it is returned."""
 
 import importlib.util
 from typing import Any
@@ -18,7 +18,7 @@ _NEEDED = ("jax2onnx", "onnx", "onnxruntime")
 
 
 def require() -> None:
-    """Raises UserError where the optional packages are missing."""
+    """Raises UserError if optional packages are missing."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
@@ -29,10 +29,10 @@ def require() -> None:
 def to_onnx(inference: Inference) -> bytes:
     """Serialises [B, S, S, 3] -> [B, num_classes] for any B, weights inside.
 
-    Depthwise convolutions are grouped ones, for which runtimes have kernels.
+    Depthwise convolutions become grouped ones, for which runtimes have kernels.
 
     Raises:
-      UserError: A package is missing, the network has an operation that jax2onnx does not know, or
+      UserError: A package is missing, jax2onnx cannot write an operation of the network, or
         onnxruntime computes something else.
     """
     require()
@@ -70,7 +70,7 @@ def _images(inference: Inference) -> jax.ShapeDtypeStruct:
 
 
 def _check(data: bytes, inference: Inference) -> None:
-    """Compares with the network, in batches of one and of several images."""
+    """Compares the file with the network, in batches of one and of several images."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])

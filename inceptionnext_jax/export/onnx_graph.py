@@ -1,7 +1,7 @@
-"""ONNX graphs rewritten so that runtimes recognise what they have fast kernels for.
+"""ONNX graphs rewritten into the patterns for which runtimes have fast kernels.
 
-JAX adds a convolution's bias afterwards, cuts channels one slice at a time and keeps them last;
-runtimes see a bias only as an input of `Conv`, copy less for one `Split` and want channels first.
+JAX adds a convolution's bias afterwards, slices channels one part at a time and keeps them last;
+runtimes expect a bias as an input of `Conv`, copy less for one `Split` and want channels first.
 Values stay the same but for rounding.
 """
 
@@ -25,7 +25,7 @@ def optimise(model: Any) -> None:
 
 
 def _drop_identities(graph: Any) -> None:
-    """Takes out what passes a value on under another name, unless the graph returns that."""
+    """Removes Identity nodes whose output is not an output of the graph."""
     returned = {output.name for output in graph.output}
     source: dict[str, str] = {}
     for node in graph.node:
@@ -36,14 +36,14 @@ def _drop_identities(graph: Any) -> None:
 
 
 def _join_gelus(graph: Any) -> None:
-    """(0.5 x) (1 + erf(x √½)), as `ops.gelu` says it, becomes Gelu; leftovers fall unused."""
+    """Replaces (0.5 x) (1 + erf(x √½)), the form of `ops.gelu`, by Gelu; leaves nodes unused."""
     from onnx import helper, numpy_helper
 
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     producers = {name: node for node in graph.node for name in node.output}
 
     def operand(name: str, op_type: str, value: float) -> str | None:
-        """What `name` = op(operand, constant of this value) is of."""
+        """The x of `name` = op(x, constant of this value), or None for anything else."""
         node: Any = producers.get(name)
         if node is None or node.op_type != op_type:
             return None
@@ -99,7 +99,7 @@ def _fuse_biases(graph: Any) -> None:
 
 
 def _join_slices(graph: Any) -> None:
-    """Slices of one tensor that tile its last axis become one Split."""
+    """Replaces slices of one tensor that tile its last axis by one Split."""
     from onnx import helper, numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -129,10 +129,10 @@ def _join_slices(graph: Any) -> None:
 
 
 def _drop_unused(graph: Any) -> None:
-    """Removes nodes and constants that nobody takes any more; of those runtimes would warn."""
+    """Removes nodes and constants without uses, about which runtimes would warn."""
     uses = _uses(graph)
     alive = []
-    for node in reversed(graph.node):  # whoever takes a value comes after it
+    for node in reversed(graph.node):  # uses of a value come after it
         if any(uses[name] for name in node.output):
             alive.append(node)
         else:
@@ -162,7 +162,7 @@ def _is_transpose(node: Any) -> bool:
 
 
 def _replace(graph: Any, by_output: dict[str, Any], op_type: str) -> None:
-    """Puts another node, or None, for each node of the type with such an output."""
+    """Replaces each node of the type with such an output by another, or by nothing (None)."""
     kept = []
     for node in graph.node:
         if node.op_type == op_type and node.output[0] in by_output:

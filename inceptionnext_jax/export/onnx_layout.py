@@ -1,8 +1,9 @@
 """ONNX graphs with channels first throughout, as PyTorch's users export them.
 
-JAX's maps end in channels, ONNX's convolutions begin with them: an exported network turns its maps
-around at each convolution. Runtimes' fast paths want them to stay. Here whatever works on channels
-only follows the convolutions: joins and cuts, sums, GELU, and matrix products as 1×1 convolutions.
+JAX's maps have their channels last, ONNX's convolutions first: an exported network transposes its
+maps around each convolution, which runtimes' fast paths do without. Here operations on channels get
+the layout of the convolutions: Concat and Split, sums, GELU, and matrix products as 1×1
+convolutions.
 """
 
 from collections.abc import Iterator
@@ -21,15 +22,15 @@ def channels_first(graph: Any) -> None:
 
 
 class _Rewriter:
-    """Goes through the nodes in order and knows of which maps there is a channels-first form."""
+    """Rewrites the nodes in order and remembers which maps have a channels-first form."""
 
     def __init__(self, graph: Any):
         self._graph = graph
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._producers = {name: node for node in graph.node for name in node.output}
         self._first: dict[str, str] = {}  # NHWC name -> NCHW name
-        self._same: dict[str, str] = {}  # turned around by the original graph -> NCHW name
-        self._made: set[str] = set()  # NHWC names that were asked for and exist
+        self._same: dict[str, str] = {}  # transposed by the original graph -> NCHW name
+        self._made: set[str] = set()  # NHWC names that have been created on request
 
     def rewritten(self) -> Iterator[Any]:
         from onnx import helper
@@ -51,7 +52,7 @@ class _Rewriter:
             yield node
 
     def _is_noted(self, node: Any) -> bool:
-        """Whether a Transpose says only what is known; maps are turned back where needed."""
+        """Records a Transpose between the two layouts; returns False for any other."""
         source, (output,) = node.input[0], node.output
         perm = list(_attributes(node)["perm"])
         if perm == TO_NHWC:
@@ -63,7 +64,7 @@ class _Rewriter:
         return True
 
     def _changed(self, node: Any) -> Any:
-        """The node with channels first, or None if it cannot be had."""
+        """Returns the node with channels first, or None if it has no such form."""
         from onnx import helper
 
         if node.op_type == "Reshape":
@@ -82,7 +83,7 @@ class _Rewriter:
         return helper.make_node(node.op_type, inputs, outputs, name=outputs[0], **attributes)
 
     def _product(self, node: Any) -> Any:
-        """Reshape → Gemm → `node`, a Reshape back to the map's sides, as a 1×1 convolution."""
+        """Returns Reshape → Gemm → `node`, a Reshape back to a map, as a 1×1 convolution."""
         from onnx import helper, numpy_helper
 
         gemm = self._producers.get(node.input[0])
@@ -104,7 +105,7 @@ class _Rewriter:
         return helper.make_node("Conv", inputs, [output], name=output, kernel_shape=[1, 1])
 
     def _sides_of(self, shape: str) -> str | None:
-        """Of which tensor a shape, Concat(Slice(Shape(tensor)), [channels]), has the sides."""
+        """The tensor whose sides a shape has: Concat(Slice(Shape(tensor)), [channels])."""
         kinds = ("Concat", "Slice", "Shape")
         for kind in kinds:
             node = self._producers.get(shape)
@@ -119,7 +120,7 @@ class _Rewriter:
 
 
 def _is_plain(gemm: Any) -> bool:
-    """Whether a Gemm is a product plus a bias of ones' size."""
+    """Whether a Gemm is an unscaled product plus a bias, without transposition."""
     given = _attributes(gemm)
     scaled = given.get("alpha", 1.0) != 1.0 or given.get("beta", 1.0) != 1.0
     return not scaled and not given.get("transA", 0) and not given.get("transB", 0)

@@ -18,8 +18,8 @@ network = export.deserialize(bytearray(open("{file}", "rb").read()))
 logits = network.call(images)
 ```
 
-It needs JAX alone, of the version below or one of the following six months, and runs on
-{platforms}. The first call of a batch size compiles."""
+It needs only JAX, in the version below or one of the following six months, and runs on
+{platforms}. The first call with a batch size compiles."""
 _ONNX = """\
 ```python
 import onnxruntime
@@ -28,17 +28,17 @@ session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvide
 (logits,) = session.run(None, {{"{input}": images}})
 ```
 
-Opset {opset}; any runtime of ONNX will do."""
+Opset {opset}; any ONNX runtime can run it."""
 
 
 def readme(inference: Inference, format: str, file: str, size: int) -> str:
-    """The text: what goes in, what comes out, what must be done before, and with what it was made.
+    """Returns the text: usage, input and output, preprocessing, versions.
 
     Args:
-      inference: What was exported.
+      inference: The exported network.
       format: "stablehlo" or "onnx".
-      file: Its name.
-      size: In bytes.
+      file: Name of the exported file.
+      size: Bytes of the file.
     """
     network = inference.pretrained
     before, side = network.preprocessing, network.preprocessing.image_size

@@ -1,4 +1,4 @@
-"""Trained weights with all that belongs to them: network, preprocessing, class names, licence."""
+"""Trained weights with their network, preprocessing, class names and licence."""
 
 from inceptionnext_jax.pretrained.bundle import Pretrained
 from inceptionnext_jax.pretrained.config_json import save_pretrained

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from inceptionnext_jax.convert.load import Variables
 from inceptionnext_jax.convert.tables import family
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.registry import create_model, model_info
 from inceptionnext_jax.pretrained import class_names as names
 from inceptionnext_jax.pretrained.preprocessing import Preprocessing
 from inceptionnext_jax.trees import nested, paths_and_leaves
+from inceptionnext_jax.types import Variables
 
 
 @dataclasses.dataclass(frozen=True)

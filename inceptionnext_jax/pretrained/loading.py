@@ -10,7 +10,8 @@ import numpy as np
 from flax import linen as nn
 
 from inceptionnext_jax.checkpoints import reading
-from inceptionnext_jax.convert.load import Say, Variables, locate_source, read_file
+from inceptionnext_jax.convert.files import check_finite
+from inceptionnext_jax.convert.load import Say, locate_source, read_file
 from inceptionnext_jax.convert.torch_weights import check_variables
 from inceptionnext_jax.errors import UserError, suggestion
 from inceptionnext_jax.models.registry import OPTIONS, list_models, model_info
@@ -18,6 +19,7 @@ from inceptionnext_jax.pretrained.bundle import Pretrained
 from inceptionnext_jax.pretrained.config_json import read_config
 from inceptionnext_jax.pretrained.preprocessing import Preprocessing
 from inceptionnext_jax.trees import paths_and_leaves
+from inceptionnext_jax.types import Variables
 from inceptionnext_jax.workdir.storage import StoragePath
 
 # Options of `create_model` that do not change a network's arrays.
@@ -79,7 +81,8 @@ def load_pretrained(
         if not known.get("licence") and not found.config:
             loaded = dataclasses.replace(loaded, licence=model_info(chosen).licence)
     check_variables(loaded.model, loaded.variables, f"{source} does not fit {loaded.name}")
-    _check_finite(loaded.variables, source)
+    leaves = paths_and_leaves(loaded.variables)
+    check_finite({path: np.asarray(leaf, np.float32) for path, leaf in leaves}, source)
     return loaded
 
 
@@ -157,14 +160,3 @@ def _measured(step: StoragePath) -> dict[str, float]:
         return {str(name): float(value) for name, value in found.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
-
-
-def _check_finite(variables: Variables, source: Any) -> None:
-    bad = [
-        path
-        for path, leaf in paths_and_leaves(variables)
-        if not np.isfinite(np.asarray(leaf, np.float32)).all()
-    ]
-    if bad:
-        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        raise UserError(f"{source} holds NaN or infinity in {', '.join(bad[:3])}{more}")

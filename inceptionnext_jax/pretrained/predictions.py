@@ -1,4 +1,4 @@
-"""Class probabilities of images, by the evaluation path, in batches."""
+"""Class probabilities of images, computed in batches as in evaluation."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -19,10 +19,10 @@ class Prediction(NamedTuple):
     """The most likely classes of one image.
 
     Attributes:
-      path: Of the image, or what it was called.
+      path: Path or name of the image.
       classes: [k] int, the likeliest first.
-      probabilities: [k] float32, of the softmax over all classes.
-      names: One for each of `classes`.
+      probabilities: [k] float32, by the softmax over all classes.
+      names: Readable names of `classes`.
     """
 
     path: str
@@ -43,9 +43,9 @@ def predict(
     Args:
       pretrained: From `load_pretrained`.
       images: Paths, encoded files, (name, encoded file), or arrays [H, W, 3] uint8.
-      topk: Classes of each image, at most as many as there are.
-      batch_size: Images that are computed at once; results do not depend on it but for rounding.
-      unreadable: Told of an image that cannot be read, which is then left out; None raises.
+      topk: Classes of each image, or all if the network has fewer.
+      batch_size: Images computed at once; results depend on it only by rounding.
+      unreadable: Called with the error of an unreadable image, which is left out; None raises it.
 
     Raises:
       UserError: An image cannot be read and `unreadable` is None.
@@ -84,7 +84,7 @@ def predict(
 
 
 def read_image(path: str | Path) -> bytes:
-    """The bytes of an image file; raises UserError where there are none."""
+    """Returns the bytes of an image file; raises UserError if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:
@@ -93,7 +93,7 @@ def read_image(path: str | Path) -> bytes:
 
 
 def _compiled(pretrained: Pretrained) -> Callable[[np.ndarray], jax.Array]:
-    """[N, S, S, 3] uint8 -> [N, num_classes] float32."""
+    """Returns a function from pixels [N, S, S, 3] uint8 to [N, num_classes] float32."""
     model, before = pretrained.model, pretrained.preprocessing
     variables = jax.device_put(pretrained.variables)
 

@@ -30,12 +30,16 @@ class Input:
     Attributes:
       source: None where the data have no such split.
       transforms: One for each shape of batches.
-      order: Of the examples; None is the usual one of training or evaluation.
+      order: Makes the order of the examples from the batch size; None is the usual one of
+        training or evaluation.
     """
 
     source: Source | None
     transforms: tuple[Transform, ...]
-    order: Order | None = None
+    order: Callable[[int], Order] | None = None
+
+    def order_of(self, batch_size: int) -> Order | None:
+        return None if self.order is None else self.order(batch_size)
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Job:
     Attributes:
       task: For the loop.
       train, evaluation: Its input.
-      footprint: Of the network, for the estimate of memory.
+      footprint: Sizes of the network, for the estimate of memory.
       rows: Rows of the plan's table that only this task has.
     """
 

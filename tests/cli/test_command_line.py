@@ -1,4 +1,4 @@
-"""The command as shells see it: mistakes in words, pipes that close, names that are no text."""
+"""The command from a shell: mistyped arguments, help pages, closed pipes, undecodable names."""
 
 import os
 import subprocess
@@ -23,16 +23,23 @@ COMMAND = [sys.executable, "-m", "inceptionnext_jax"]
         ([], "required: COMMAND"),
         (["predcit", "x"], "invalid choice: 'predcit'"),
         (["predict"], "required: MODEL, IMAGE"),
-        (["predict", "w", "x.png", "--topk", "five"], "--topk: invalid int value: 'five'"),
+        (["predict", "w", "x.png", "--topk", "five"], "--topk: 'five' is not a whole number ≥ 1"),
+        (["predict", "w", "x.png", "--topk", "0"], "--topk: '0' is not a whole number ≥ 1"),
+        (["predict", "w", "x.png", "--batch-size", "-1"], "--batch-size: '-1' is not a whole"),
         (["predict", "w", "x.png", "--jsn"], "unrecognized arguments: --jsn"),
         (["convert", "--from", "w"], "required: --to"),
         (["convert", "--from", "w", "--to", "x", "--layout", "timn"], "invalid choice: 'timn'"),
-        (["convert", "--from", "w", "--to", "x", "--num-classes", "-3"], "--num-classes=-3"),
+        (
+            ["convert", "--from", "w", "--to", "x", "--num-classes", "-3"],
+            "'-3' is not a",
+        ),
         (["explain"], "required: KIND"),
         (["explain", "cma", "w", "x.png"], "invalid choice: 'cma'"),
         (["explain", "cam", "w", "x.png"], "required: --to"),
         (["explain", "cam", "w", "x.png", "--to", "x.png", "--output-stride", "9"], "choice: 9"),
+        (["explain", "cam", "w", "x.png", "--to", "x.png", "--output-stride", "s"], "'s' is not a"),
         (["explain", "cam", "w", "x.png", "--to", "x.png", "--method", "cam"], "choice: 'cam'"),
+        (["explain", "augment", "--config", "c", "--to", "x.png", "--rows", "0"], "'0' is not a"),
         (["explain", "erf", "w", "--to", "x.png"], "required: IMAGE"),
         (["explain", "erf", "none/w", "x.png", "--to", "x.gif"], "must end in .png"),
         (["export", "w", "--format", "onxn", "--to", "x"], "invalid choice: 'onxn'"),
@@ -44,11 +51,11 @@ COMMAND = [sys.executable, "-m", "inceptionnext_jax"]
         (["prepare"], "required: name"),
     ],
 )
-def test_mistyped_words_are_one_line(tmp_path, monkeypatch, capsys, words, message):
+def test_mistyped_arguments_are_one_line(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     try:
         code = main(words)
-    except SystemExit as end:  # argparse's own way out
+    except SystemExit as end:  # from argparse
         code = end.code
     captured = capsys.readouterr()
     (line,) = captured.err.splitlines()
@@ -58,7 +65,29 @@ def test_mistyped_words_are_one_line(tmp_path, monkeypatch, capsys, words, messa
     assert os.listdir() == []
 
 
-def test_a_reader_that_has_seen_enough_is_no_error():
+def test_help_pages_of_all_commands_import_no_jax():
+    code = """
+import sys
+from inceptionnext_jax.__main__ import COMMANDS, main
+kinds = [["explain", kind] for kind in ("augment", "cam", "erf")]
+for page in [[], *([name] for name in COMMANDS), *kinds]:
+    try:
+        main([*page, "--help"])
+    except SystemExit as end:
+        assert end.code == 0
+    slow = {"jax", "flax", "numpy", "matplotlib", "PIL"} & set(sys.modules)
+    assert not slow, (page, slow)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_names_of_the_package_are_its_public_ones():
+    assert dir(inx) == sorted(inx.__all__)
+    assert all(hasattr(inx, name) for name in dir(inx))
+
+
+def test_a_closed_pipe_is_no_error():
     """`models | head -0`: no traceback, and none when Python ends."""
     with subprocess.Popen(
         [*COMMAND, "models"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -69,8 +98,8 @@ def test_a_reader_that_has_seen_enough_is_no_error():
 
 
 @pytest.mark.slow
-def test_names_that_are_no_text_are_printed_as_they_are(tmp_path):
-    """Given as words and on standard input, whatever the locale."""
+def test_undecodable_file_names_are_printed_unchanged(tmp_path):
+    """Given as arguments and on standard input, in any locale."""
     options = {"stage_depths": (1, 1, 1, 1)}
     variables = random_variables(inx.create_model("inceptionnext_atto", num_classes=2, **options))
     before = Preprocessing(32, 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3)

@@ -33,7 +33,7 @@ def convert(*arguments):
 
 
 def read(path):
-    """A file's arrays, by the libraries that own the formats."""
+    """A file's arrays, read by the formats' own libraries."""
     if path.suffix == ".npz":
         return dict(np.load(path))
     from safetensors.numpy import load_file
@@ -63,12 +63,12 @@ def assert_identical(one, other):
 
 
 def without_counters(arrays):
-    """PyTorch counts batches; that number is nobody's weight and is written as 0."""
+    """The arrays but PyTorch's counters of batches, which are written as 0."""
     return {key: a for key, a in arrays.items() if not key.endswith("num_batches_tracked")}
 
 
 def round_trip(oracle, name, tmp_path, suffix, back, wrapper="", dtype=np.float32):
-    """PyTorch → file → our folder → file; returns (relative) difference of the logits."""
+    """PyTorch → file → our folder → file; returns the relative difference of the logits."""
     arrays = state(oracle)
     write(tmp_path / f"timm{suffix}", arrays, wrapper)
     assert (
@@ -79,7 +79,7 @@ def round_trip(oracle, name, tmp_path, suffix, back, wrapper="", dtype=np.float3
     assert read(tmp_path / f"back{back}").keys() == arrays.keys()
     x = images((2, 64, 64, 3)).astype(dtype)
     with jax.enable_x64(dtype == np.float64):
-        # In float64 XLA makes dense convolutions of grouped ones.
+        # In float64 XLA turns grouped convolutions into dense ones.
         impl = "shift" if dtype == np.float64 else "conv"
         model, variables = inx.load_model(tmp_path / "w", depthwise_impl=impl, dtype=dtype)
         variables = jax.tree.map(lambda leaf: leaf.astype(dtype), variables)
@@ -100,7 +100,7 @@ def round_trip(oracle, name, tmp_path, suffix, back, wrapper="", dtype=np.float3
         pytest.param(".bin", "state_dict", ".npz", marks=pytest.mark.slow),
     ],
 )
-def test_timms_weights_come_back_as_they_were(timm, tmp_path, capsys, suffix, wrapper, back):
+def test_timms_weights_survive_the_round_trip(timm, tmp_path, capsys, suffix, wrapper, back):
     oracle = randomised(timm, ATTO, num_classes=5)
     assert round_trip(oracle, ATTO, tmp_path, suffix, back, wrapper) < 5e-6
     captured = capsys.readouterr()
@@ -108,19 +108,19 @@ def test_timms_weights_come_back_as_they_were(timm, tmp_path, capsys, suffix, wr
     assert (f"taking its entry {wrapper!r}" in captured.err) == bool(wrapper)
 
 
-def test_convnexts_weights_come_back_as_they_were(timm, tmp_path):
+def test_convnexts_weights_survive_the_round_trip(timm, tmp_path):
     oracle = randomised(timm, "convnext_atto", num_classes=5)
     assert round_trip(oracle, "convnext_atto", tmp_path, ".safetensors", ".npz") < 5e-6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_published_row_comes_back_as_it_was(timm, tmp_path, name):
+def test_every_published_model_survives_the_round_trip(timm, tmp_path, name):
     assert round_trip(randomised(timm, name), name, tmp_path, ".safetensors", ".npz") < 5e-6
 
 
 def restated_vanillanet(name):
-    """The authors' network, whose layers follow from ours: a pooling before each stage."""
+    """The authors' network, with our depths and widths: a pooling before each stage."""
     from tests.models import torch_vanillanet
 
     depths, wide = inx.model_info(name).stage_depths, 1.5 if "x1_5" in name else 1
@@ -137,17 +137,17 @@ def restated_vanillanet(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", inx.list_models("vanillanet*"))
-def test_every_vanillanet_comes_back_as_it_was(timm, tmp_path, name):
-    """As the authors publish them: a .pth with `model_ema`; timm has none.
+def test_every_vanillanet_survives_the_round_trip(timm, tmp_path, name):
+    """From a .pth with `model_ema`, as the authors publish them; timm has none.
 
-    These networks without shortcuts round so much that float32 would not tell: PyTorch's own is up
-    to 9e-6 away from its float64.
+    In float64: without shortcuts these networks amplify rounding, and PyTorch's own float32 differs
+    by up to 9e-6 from its float64.
     """
-    oracle, ways = restated_vanillanet(name), (".pth", ".safetensors", "model_ema")
-    assert round_trip(oracle, name, tmp_path, *ways, dtype=np.float64) < 1e-12
+    oracle, formats = restated_vanillanet(name), (".pth", ".safetensors", "model_ema")
+    assert round_trip(oracle, name, tmp_path, *formats, dtype=np.float64) < 1e-12
 
 
-def test_the_authors_names_are_written_and_read_again(tmp_path, capsys):
+def test_the_authors_names_are_written_and_read(tmp_path, capsys):
     name = "convnext_atto"
     variables = random_variables(inx.create_model(name, num_classes=3))
     inx.save_pretrained(tmp_path / "w", inx.Pretrained(name, variables))
@@ -162,18 +162,18 @@ def test_the_authors_names_are_written_and_read_again(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_files_are_converted_where_there_is_no_torch(timm, tmp_path):
-    """There and back, in a process in which PyTorch and timm cannot be imported."""
+def test_files_are_converted_without_torch(timm, tmp_path):
+    """In both directions, in a process in which PyTorch and timm cannot be imported."""
     arrays = without_counters(state(randomised(timm, ATTO, num_classes=3)))
-    ways = {".safetensors": ".npz", ".npz": ".safetensors", ".pth": ".npz"}
-    for suffix in ways:
+    suffixes = {".safetensors": ".npz", ".npz": ".safetensors", ".pth": ".npz"}
+    for suffix in suffixes:
         write(tmp_path / f"timm{suffix}", arrays)
     code = f"""
 import sys
 for name in ("torch", "timm", "torchvision", "tensorflow"):
     sys.modules[name] = None
 from inceptionnext_jax.__main__ import main
-for suffix, back in {ways}.items():
+for suffix, back in {suffixes}.items():
     folder = "from" + suffix[1:]
     given = ["--model", {ATTO!r}, "--from", "timm" + suffix]
     assert main(["convert", *given, "--to", folder]) == 0
@@ -189,14 +189,14 @@ except ImportError:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("no torch\n")
-    for suffix, back in ways.items():
+    for suffix, back in suffixes.items():
         found = read(tmp_path / f"from{suffix[1:]}{back}")
         assert_identical(without_counters(found), arrays)
 
 
 @pytest.mark.slow
-def test_hub_weights_come_from_the_hubs_cache_or_from_a_folder_put_there_by_hand(saved, tmp_path):
-    """Offline: what was fetched before is used, and what the message asks for works."""
+def test_hub_weights_come_from_the_hubs_cache_or_from_a_folder(saved, tmp_path):
+    """Offline: the cache is used, and the folder that the error message asks for works."""
     hub = tmp_path / "hub/models--timm--inception_next_atto.sail_in1k"
     environ = {**environment(), "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path)}
 
@@ -226,7 +226,7 @@ def test_hub_weights_come_from_the_hubs_cache_or_from_a_folder_put_there_by_hand
 
 
 @pytest.mark.slow
-def test_a_url_is_converted_if_its_sum_is_right(tmp_path, monkeypatch, capsys):
+def test_a_url_is_converted_if_its_checksum_is_right(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "web").mkdir()
     arrays = to_torch(ATTO, random_variables(inx.create_model(ATTO, num_classes=3)))

@@ -1,4 +1,4 @@
-"""Every sub-command's help has examples, and they work when pasted."""
+"""Every command's help page has examples, and they run as they are."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ PAGES = [[name] for name in COMMANDS if name != "explain"] + [
 
 
 def examples(page, capsys):
-    """(those that run anywhere, those that need a network or files), a command each."""
+    """(commands that run anywhere, commands that need a network or files)."""
     with pytest.raises(SystemExit):
         main([*page, "--help"])
     text = capsys.readouterr().out
@@ -33,7 +33,7 @@ def examples(page, capsys):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=" ".join)
-def test_help_has_examples_that_are_understood(page, capsys, monkeypatch):
+def test_examples_on_help_pages_are_parsed(page, capsys, monkeypatch):
     here, elsewhere = examples(page, capsys)
     assert here or elsewhere
     ours = [c for c in here + elsewhere if "inceptionnext_jax " in c]
@@ -41,28 +41,28 @@ def test_help_has_examples_that_are_understood(page, capsys, monkeypatch):
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
     for command in ours:
         words = shlex.split(command.split(" | ")[-1])
-        with pytest.raises(UnderstoodError):
+        with pytest.raises(ParsedError):
             main(words[words.index("inceptionnext_jax") + 1 :])
 
 
-class UnderstoodError(Exception):
+class ParsedError(Exception):
     pass
 
 
 def parsed(self, args):
     _, unknown = self.parse_known_args(args)
     assert not unknown
-    raise UnderstoodError
+    raise ParsedError
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=" ".join)
-def test_examples_work_when_pasted(page, tmp_path, capsys):
+def test_examples_run_as_they_are(page, tmp_path, capsys):
     for name in ("main.py", "configs"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "out").mkdir()
     (tmp_path / "bin").mkdir()
-    python = tmp_path / "bin/python"  # no link, which would leave the virtual environment
+    python = tmp_path / "bin/python"  # a link would leave the virtual environment
     python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
     python.chmod(0o755)
     variables = {

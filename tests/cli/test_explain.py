@@ -1,4 +1,4 @@
-"""`explain cam` and `explain erf`: pictures, and the numbers in them."""
+"""`explain cam` and `explain erf`: pictures, and the arrays beside them."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ BEFORE = Preprocessing(64, 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3)
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
-    """Folders of two shallow networks of three classes, of other families and sizes."""
+    """Folders of two shallow networks of three classes, from two families and of two sizes."""
     folders = []
     for name, size in (("inceptionnext_atto", 64), ("convnext_atto", 48)):
         options = {"stage_depths": (1, 1, 1, 1)}
@@ -64,7 +64,7 @@ def test_cam_writes_a_grid_of_images_and_networks(networks, photographs, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"cam.png", "cam.npz"}
 
 
-def test_a_class_can_be_named_and_the_map_made_finer(networks, photographs, tmp_path):
+def test_target_and_output_stride_choose_class_and_map_size(networks, photographs, tmp_path):
     to = tmp_path / "cam.png"
     command = ["cam", networks[0], photographs / "cat/1.png", "--to", to]
     assert explain(*command, "--target", "dog", "--output-stride", 8) == 0
@@ -74,18 +74,20 @@ def test_a_class_can_be_named_and_the_map_made_finer(networks, photographs, tmp_
     assert str(arrays["layer_0"]) == "stages_3"
 
 
-def test_labels_of_folders_tell_right_from_wrong(networks):
-    from inceptionnext_jax.cli.explain_cam import _tiles
-    from inceptionnext_jax.explain.images import Explained
+def test_folder_names_mark_right_and_wrong_answers(networks):
+    from inceptionnext_jax.cli.explain_cam import _captions
+    from inceptionnext_jax.explain.images import Explanation
 
     network = inx.load_pretrained(networks[0])
-    found = Explained(
+    found = Explanation(
         "stages_3", *np.zeros((2, 3, 64, 64), np.float32), np.array([0, 0, 0]), np.full(3, 0.5)
     )
     paths = ["x/cat/1.png", "x/dog/1.png", "x/1.png"]
-    tiles = _tiles(network, np.zeros((3, 64, 64, 3), np.uint8), found, paths)
-    assert [tile.tone for tile in tiles] == ["right", "wrong", "plain"]
-    assert [tile.text for tile in tiles] == ["0.50 cat", "0.50 cat, is dog", "0.50 cat"]
+    assert _captions(network, found, paths) == [
+        ("0.50 cat", "right"),
+        ("0.50 cat, is dog", "wrong"),
+        ("0.50 cat", "plain"),
+    ]
 
 
 def test_erf_prints_areas_and_writes_fields(networks, photographs, tmp_path, capsys):
@@ -106,7 +108,7 @@ def test_erf_prints_areas_and_writes_fields(networks, photographs, tmp_path, cap
 
 
 def network_of(folder, name, class_names, **options):
-    """A saved network of 64 pixels with weights that leave nothing dark."""
+    """A saved network for 64 pixels with random weights."""
     variables = random_variables(inx.create_model(name, num_classes=len(class_names), **options))
     if name.startswith("vanillanet"):
         variables["host"]["slope"] = np.float32(1)
@@ -115,9 +117,7 @@ def network_of(folder, name, class_names, **options):
 
 
 @pytest.mark.slow
-def test_the_figure_of_inceptionnexts_paper_four_networks_side_by_side(
-    photographs, tmp_path, capsys
-):
+def test_cam_compares_four_networks_as_in_inceptionnexts_paper(photographs, tmp_path, capsys):
     one = {"stage_depths": (1, 1, 1, 1)}
     names = ("resnet50", "swin_tiny", "convnext_atto", "inceptionnext_atto")
     first, *others = (network_of(tmp_path, name, ("cat", "cup"), **one) for name in names)
@@ -132,15 +132,15 @@ def test_the_figure_of_inceptionnexts_paper_four_networks_side_by_side(
     picture = np.asarray(Image.open(to)).astype(int)
     assert picture.shape[1] == 2 * 26 + 5 * 224 + 4 * 10
     image, *maps = np.split(picture[-26 - 200 : -50, 26:-26], range(234, 1000, 234), axis=1)
-    for column in maps:  # each is the image with a heat of its own over it
+    for column in maps:  # the image under each network's heat map
         width = min(image.shape[1], column.shape[1])
         assert abs(column[:, :width] - image[:, :width]).mean() > 10
     assert abs(maps[0] - maps[1]).mean() > 5
 
 
 @pytest.mark.slow
-def test_the_figure_of_vanillanets_paper_right_and_wrong_answers(photographs, tmp_path):
-    """Samples lie in folders called after their labels; what is right is green, the rest is not."""
+def test_cam_marks_right_and_wrong_answers_as_in_vanillanets_paper(photographs, tmp_path):
+    """Folder names are labels; captions of right answers are green, of wrong ones red."""
     source = network_of(tmp_path, "vanillanet_5", ("cat", "cup"), width=1 / 32)
     paths = sorted(photographs.rglob("*.png"))
     answers = [found.names[0] for found in inx.predict(inx.load_pretrained(source), paths, topk=1)]
@@ -159,7 +159,7 @@ def test_the_figure_of_vanillanets_paper_right_and_wrong_answers(photographs, tm
 
 
 @pytest.mark.slow
-def test_receptive_fields_of_two_networks_side_by_side(networks, photographs, tmp_path, capsys):
+def test_erf_compares_two_networks(networks, photographs, tmp_path, capsys):
     to = tmp_path / "erf.png"
     command = ["erf", networks[0], photographs, "--to", to, "--beside", networks[1]]
     assert explain(*command) == 0
@@ -173,10 +173,10 @@ def test_receptive_fields_of_two_networks_side_by_side(networks, photographs, tm
     assert Image.open(to).width == 2 * 26 + 2 * 224 + 12
 
 
-def test_columns_are_told_apart():
+def test_columns_of_equal_networks_are_named_by_source():
     from argparse import Namespace
 
-    from inceptionnext_jax.cli.explain_cam import column_names
+    from inceptionnext_jax.cli.sources import column_names
 
     args = Namespace(source="run/1", beside=["run/2"])
     one, other = Namespace(name="a"), Namespace(name="b")

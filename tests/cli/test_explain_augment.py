@@ -1,4 +1,4 @@
-"""The contact sheet: what it shows is what the training step computes with."""
+"""The contact sheet shows the images that the training step computes with."""
 
 import dataclasses
 
@@ -33,7 +33,7 @@ FLAGS = ["--config=configs/digits.py", *(f"--config.{k}={v}" for k, v in (SMALL 
 
 @dataclasses.dataclass(frozen=True)
 class Witness:
-    """A task without a model whose metrics are the batch that the step gave it."""
+    """A task without a model that returns the step's batch as its metrics."""
 
     augment: object
 
@@ -45,7 +45,7 @@ class Witness:
 
 
 def seen_by_the_step(config, step):
-    """The augmented batch of update `step`, out of the real training step and loader."""
+    """The augmented batch of update `step`, from the real training step and loader."""
     dataset = build.open_data(config)
     built = build.build(config, dataset)
     plan = job.make_plan(config, dataset, built, 1)
@@ -65,7 +65,7 @@ def seen_by_the_step(config, step):
 @pytest.mark.parametrize(
     "order", ["inceptionnext", pytest.param("convnext", marks=pytest.mark.slow)]
 )
-def test_rows_are_what_the_training_step_sees(order):
+def test_rows_equal_the_training_steps_batch(order):
     """The sixth row is the second group of the second step; four groups make a batch."""
     config = small_config(**RECIPE, **{"augment.order": order, "seed": 3})
     rows = augmented_rows(config, step=7, rows=6, columns=5)
@@ -88,7 +88,7 @@ def test_rows_are_what_the_training_step_sees(order):
                     assert target[int(name)] == pytest.approx(0.9 * share + 0.01, abs=1e-6)
 
 
-def test_without_mixing_only_the_shown_images_are_loaded(monkeypatch):
+def test_without_mixing_only_shown_images_are_loaded(monkeypatch):
     asked = []
     opened = job.open_training
 
@@ -103,7 +103,7 @@ def test_without_mixing_only_the_shown_images_are_loaded(monkeypatch):
     np.testing.assert_allclose(shares, np.ones(6), atol=1e-6)
 
 
-def test_a_config_for_many_devices_can_be_looked_at_on_one():
+def test_a_config_for_many_devices_works_on_one():
     config = small_config(**{"mesh.data": 4, "mesh.fsdp": 16})
     changed = augmented_rows(config, step=1, rows=1, columns=2)
     plain = augmented_rows(small_config(), step=1, rows=1, columns=2)
@@ -111,7 +111,7 @@ def test_a_config_for_many_devices_can_be_looked_at_on_one():
     assert config.mesh.fsdp == 16
 
 
-def test_command_replaces_the_picture(tmp_path, capsys):
+def test_an_existing_picture_is_replaced(tmp_path, capsys):
     target = tmp_path / "sheet.png"
     target.write_text("old")
     command = ["explain", "augment", *FLAGS, f"--to={target}", "--rows", "2", "--columns=3"]

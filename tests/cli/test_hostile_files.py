@@ -1,4 +1,4 @@
-"""Files that nobody should read, through the whole command: refused, and nothing is written."""
+"""Malicious and damaged files, through the whole command: refused, and nothing is written."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def torch_archive(pickle_bytes):
 
 
 def npz_named(name):
-    """Arrays called as no file should be; a careless extraction would write outside."""
+    """Arrays with paths for names; a careless extraction would write outside."""
 
     def make(path):
         with zipfile.ZipFile(path, "w") as file:
@@ -94,7 +94,7 @@ HOSTILE = {
 
 
 def everything(folder, but):
-    """All files below a folder, with time, and content where there is one."""
+    """All files below a folder with time and content, except one."""
     return {
         path: (path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
         for path in folder.rglob("*")
@@ -106,7 +106,7 @@ def everything(folder, but):
 def test_hostile_and_damaged_files_are_refused_and_nothing_is_written(
     saved, tmp_path, monkeypatch, capsys, name
 ):
-    here = tmp_path / "deep/deeper"  # so that ../../ stays where it is seen
+    here = tmp_path / "deep/deeper"  # so that ../../ is still below tmp_path
     here.mkdir(parents=True)
     monkeypatch.chdir(here)
     file, target = here / name.replace(" ", "_").replace("^", "_"), here / "target"
@@ -119,7 +119,7 @@ def test_hostile_and_damaged_files_are_refused_and_nothing_is_written(
     *listed, line = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert len(line) < 700 + len(str(file))
-    # Where it is read and does not fit, what does not is listed before.
+    # If the file is read and does not fit, the mismatches are listed before.
     assert all(text.startswith((*(f"{kind}: " for kind in KINDS), str(file))) for text in listed)
     assert everything(tmp_path, file) == before
     assert not os.path.exists("/tmp/escaped.npy")

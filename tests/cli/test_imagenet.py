@@ -1,4 +1,4 @@
-"""The genuine TFDS ImageNet builder's files, through configs/tiny.py, in both formats."""
+"""Files of the genuine TFDS ImageNet builder through configs/tiny.py, in both formats."""
 
 import pytest
 

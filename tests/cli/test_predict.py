@@ -19,7 +19,7 @@ ATTO = "inceptionnext_atto"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder of photographs: `a.png`, `b.jpg`, `deeper/c.png` (grey), and no image."""
+    """A folder with `a.png`, `b.jpg`, `deeper/c.png` (grey) and a text file."""
     from skimage import data
 
     folder = tmp_path_factory.mktemp("photographs")
@@ -41,7 +41,7 @@ def twins(timm, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(timm, twins, folder):
-    """{path: (classes, probabilities)} of the photographs by timm's whole path."""
+    """{path: (classes, probabilities)} of the photographs by timm, from the file on."""
     import torch
 
     config = timm.data.resolve_data_config(timm.create_model("inception_next_atto").pretrained_cfg)
@@ -76,7 +76,7 @@ def test_rows_are_timms_top_five(twins, folder, expected, capsys):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_json_lines_hold_the_same_whatever_the_batch(twins, folder, expected, capsys, batch_size):
+def test_json_lines_hold_the_same_for_any_batch_size(twins, folder, expected, capsys, batch_size):
     arguments = ["--json", "--topk", 3, "--batch-size", batch_size]
     code, out, err = predict(capsys, twins[0], folder, *arguments)
     assert (code, err) == (0, [])
@@ -110,7 +110,7 @@ def test_standard_input_is_an_image_or_paths(twins, folder, expected, capsys, mo
     assert "standard input is empty" in line
 
 
-def test_unreadable_images_are_reported_and_the_rest_go_on(twins, folder, capsys, tmp_path):
+def test_unreadable_images_are_reported_and_left_out(twins, folder, capsys, tmp_path):
     names = ("cut.png", "text.jpg", "none.png", "bomb.png", "thin.png", "null\0.png")
     bad = [tmp_path / name for name in names]
     bad[0].write_bytes((folder / "a.png").read_bytes()[:5000])
@@ -133,14 +133,12 @@ def test_unreadable_images_are_reported_and_the_rest_go_on(twins, folder, capsys
     [
         (["{model}", "{empty}"], "holds no images"),
         (["{empty}", "x.png"], "holds no weights"),
-        (["{model}", "x.png", "--topk", "0"], "topk=0"),
-        (["{model}", "x.png", "--batch-size", "-1"], "batch_size=-1"),
         (["{model}/model.safetensors", "x.png"], "--model NAME"),
     ],
 )
 def test_mistakes_are_one_line(twins, tmp_path, capsys, arguments, message):
-    places = {"model": str(twins[0]), "empty": str(tmp_path)}
-    code, out, (line,) = predict(capsys, *(text.format(**places) for text in arguments))
+    paths = {"model": str(twins[0]), "empty": str(tmp_path)}
+    code, out, (line,) = predict(capsys, *(text.format(**paths) for text in arguments))
     assert (code, out) == (2, [])
     assert line.startswith("error: ")
     assert message in line
@@ -156,5 +154,9 @@ def test_the_library_takes_arrays_and_bytes_and_raises(twins, folder):
         np.testing.assert_allclose(one.probabilities, found[0].probabilities, rtol=1e-5)
     with pytest.raises(UserError, match="cannot read image none"):
         list(inx.predict(loaded, ["none"]))
+    for wrong in ({"topk": 0}, {"batch_size": -1}):
+        ((name, value),) = wrong.items()
+        with pytest.raises(UserError, match=f"{name}={value} is not a whole number ≥ 1"):
+            list(inx.predict(loaded, [path], **wrong))
     with pytest.raises(UserError, match=r"image 0 is float64 \(8, 8\), expected uint8"):
         list(inx.predict(loaded, [np.zeros((8, 8))]))

@@ -14,7 +14,7 @@ def lines(text):
 
 
 def _children_seconds():
-    """CPU time: the wall's depends on the neighbours."""
+    """CPU time of child processes; wall time depends on the machine's load."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
@@ -32,7 +32,7 @@ def test_help_names_the_command_and_is_quick():
         )
         best = min(best, _children_seconds() - begin)
     assert "prepare" in done.stdout
-    assert best < 1.0
+    assert best < 1.0  # seconds
 
 
 def test_missing_archives_are_named(tmp_path, capsys):
@@ -86,7 +86,7 @@ def test_other_format_in_the_same_folder_is_refused(tiny_tfrecord):
     assert sorted(tiny_tfrecord.rglob("*record*")) == before
 
 
-def test_prepared_data_are_left_alone(tiny_array_record):
+def test_prepared_data_are_not_prepared_again(tiny_array_record):
     done = tiny_imagenet.run_prepare(
         "imagenet2012", "--data-dir", str(tiny_array_record), "--format", "array_record"
     )

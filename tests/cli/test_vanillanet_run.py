@@ -1,4 +1,4 @@
-"""VanillaNet as a user trains it: a slope that rises, a kill, and the deployed form."""
+"""A VanillaNet run: the rising slope, a kill and a resume, the deployed form."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ STEPS_PER_EPOCH = 11
 
 
 def evaluation_set():
-    """The task, the evaluation images as a model takes them, and their labels."""
+    """(task, normalised evaluation images, their labels)."""
     config = digits.get_config()
     dataset = build.open_data(config)
     built, count = build.build(config, dataset), dataset.num_eval
@@ -40,7 +40,7 @@ def evaluation_set():
 
 
 def train(workdir, kill_at=None):
-    """Trains with all of XLA's optimizations on one device; kills the run at a step's line."""
+    """Trains with all XLA optimizations on one device; kills the run when a step is logged."""
     flags = ["--config=configs/vanillanet/digits.py", f"--workdir={workdir}"]
     flags += ["--config.log.tensorboard=False", f"--config.compilation_cache={CACHE}"]
     process = subprocess.Popen(
@@ -53,7 +53,7 @@ def train(workdir, kill_at=None):
     assert process.wait() == (-signal.SIGKILL if kill_at else 0)
 
 
-def test_a_killed_run_goes_on_at_its_slope_and_scores_the_same_deployed(tmp_path):
+def test_a_killed_run_resumes_its_slope_and_deploys_with_the_same_score(tmp_path):
     train(tmp_path, kill_at=66)
     task, images, labels = evaluation_set()
     weights, averages, meta = load_weights(tmp_path, NAME)

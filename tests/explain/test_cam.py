@@ -1,4 +1,4 @@
-"""Class maps equal an independent implementation with hooks, on timm with the same weights."""
+"""Class maps equal those of PyTorch hooks on timm's networks with the same weights."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from tests.models.oracle import images, random_variables, randomised, state, to_
 DEPTHS, CLASSES = (1, 1, 2, 1), 6
 LAYERS = ["stages_3", "stages_2/blocks_0", "stages_1/blocks_0/{mixer}", "stem"]
 ALL = [(layer, method) for layer in LAYERS for method in ("gradcam", "gradcam++")]
-QUICK = [ALL[0], ALL[1], ALL[5], ALL[6]]  # of InceptionNeXt; the others take their time
+QUICK = [ALL[0], ALL[1], ALL[5], ALL[6]]  # of InceptionNeXt; the others are slow
 
 
 def hooked(model, module, x, classes):
@@ -42,8 +42,8 @@ def gradcam(a, g):
 
 
 def gradcam_plus_plus(a, g):
-    """Equation 19, position by position; where the denominator would be below that of a map of
-    zeros, which no map of a ReLU can make it, that one is taken."""
+    """Equation 19, position by position; the denominator is at least that of a map of zeros, as
+    it always is behind a ReLU."""
     import torch
 
     cubes = a.sum((2, 3), keepdim=True) * g**3
@@ -105,8 +105,8 @@ OTHERS = {  # the last stage in timm, and its output as [B, C, h, w]
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++"])
 @pytest.mark.parametrize("name", OTHERS)
-def test_maps_of_other_families_equal_hooks_where_no_layer_is_named(timm, name, method):
-    """Those that the papers' figures compare; patches and windows are laid out as maps."""
+def test_maps_at_the_default_layer_equal_hooks_in_other_families(timm, name, method):
+    """Families that the papers' figures compare; patches and windows are laid out as maps."""
     import torch
 
     from tests.models import torch_vanillanet
@@ -120,15 +120,15 @@ def test_maps_of_other_families_equal_hooks_where_no_layer_is_named(timm, name, 
     ours = inx.create_model(name, num_classes=5, **options)
     x = 3 * images((5, 64, 64, 3)) + images((5, 1, 1, 3), seed=2)
     found = class_maps(ours, variables, x, method=method, classes=np.arange(5))
-    place, as_map = OTHERS[name]
-    a, g, _ = hooked(oracle, oracle.get_submodule(place), to_nchw(x), torch.arange(5))
+    module, as_map = OTHERS[name]
+    a, g, _ = hooked(oracle, oracle.get_submodule(module), to_nchw(x), torch.arange(5))
     expected = (gradcam if method == "gradcam" else gradcam_plus_plus)(as_map(a), as_map(g))
     assert (expected.amax((1, 2)) > 0).any()
     np.testing.assert_allclose(found.maps, expected, atol=1e-4 * expected.max().item())
 
 
 def test_only_maps_are_layers():
-    """Not a row of tokens, nor windows of attention, which make stripes of a picture."""
+    """Rows of tokens and windows of attention, which would look like stripes, are left out."""
     for name in ("deit_small", "swin_tiny", "metanext_attn_small_iso"):
         shapes = layers(inx.create_model(name), 224)
         assert all(h == w for h, w, _ in shapes.values()), name
@@ -136,7 +136,7 @@ def test_only_maps_are_layers():
 
 
 class Rectified(nn.Module):
-    """A network whose maps are not negative, as both papers have them."""
+    """A network with non-negative maps, as in both papers."""
 
     @nn.compact
     def __call__(self, x, train=False):
@@ -154,8 +154,8 @@ class Keep(nn.Module):
 
 
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++"])
-def test_maps_of_rectified_networks_are_the_papers_to_the_letter(timm, method):
-    """Nothing is guarded here, and the gradient is another at each position."""
+def test_maps_of_rectified_networks_follow_the_papers_formulas(timm, method):
+    """Without guards, and with a gradient that varies over positions."""
     import torch
     from torch import nn as tnn
 
@@ -188,8 +188,8 @@ def test_maps_of_rectified_networks_are_the_papers_to_the_letter(timm, method):
         np.testing.assert_allclose(found.maps, expected.numpy(), rtol=1e-4, atol=1e-7)
 
 
-def test_a_denominator_near_zero_is_no_heat():
-    """g ΣA = -2 is where the paper's alpha has a pole."""
+def test_a_denominator_near_zero_gives_no_heat():
+    """The paper's alpha has a pole at g ΣA = -2."""
     from inceptionnext_jax.explain.cam import _gradcam_plus_plus
 
     gradients = np.full((2, 2, 1), 0.5, np.float32)
@@ -202,7 +202,7 @@ def test_a_denominator_near_zero_is_no_heat():
     assert not np.asarray(_gradcam_plus_plus(activations, 0 * gradients)).any()
 
 
-def test_layers_are_found_and_others_refused():
+def test_layers_are_found_and_unknown_ones_refused():
     model = inx.create_model("inceptionnext_atto", num_classes=3, stage_depths=DEPTHS)
     shapes = layers(model, 64)
     assert shapes["stages_3"] == (2, 2, 320)
@@ -219,7 +219,7 @@ def test_layers_are_found_and_others_refused():
         class_maps(model, {}, x, method="grad-cam")
 
 
-def test_batches_and_enlargement_change_nothing(timm):
+def test_batches_and_enlargement_do_not_change_maps(timm):
     """Eleven images are two batches; enlargement is PyTorch's bilinear interpolation."""
     import torch
 

@@ -1,4 +1,4 @@
-"""The pointing game: its boxes are right, and a network trained here points into them."""
+"""The pointing game: its boxes hold the digits, and a trained network points into them."""
 
 import jax
 import numpy as np
@@ -7,8 +7,8 @@ import pytest
 from benchmarks import pointing_game as game
 
 
-def test_boxes_are_where_the_ink_is():
-    """Noise stays below half of white, ink does not: the box holds all that is bright."""
+def test_boxes_hold_the_ink():
+    """Noise is darker than half of white, ink is brighter: bright pixels lie in the box."""
     _, held_out = game.load_digits()
     images, corners = game.paste(jax.random.key(0), held_out.images[:20])
     assert len(np.unique(np.asarray(corners), axis=0)) > 15
@@ -20,7 +20,7 @@ def test_boxes_are_where_the_ink_is():
 
 
 @pytest.mark.slow
-def test_maximum_falls_into_the_digits_box():
+def test_maxima_lie_in_the_digits_boxes():
     task, (digits, held_out) = game.make_task(), game.load_digits()
     variables = game.train(task, digits)
     found = game.play(task, variables, held_out, "gradcam")

@@ -1,4 +1,4 @@
-"""Effective receptive fields: PyTorch's gradients on timm, and squares counted one by one."""
+"""Effective receptive fields equal PyTorch's gradients; areas equal those of counted squares."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_areas_are_those_of_the_smallest_squares(side):
         assert area == min(2 * radius + 1, side) ** 2 / side**2
 
 
-def test_a_field_of_one_pixel_is_as_small_as_can_be():
+def test_a_field_of_one_pixel_has_the_smallest_area():
     field = np.zeros((8, 8))
     field[4, 4] = 2
     assert area_shares(field, (0.2, 0.99)) == [1 / 64, 1 / 64]

@@ -12,6 +12,7 @@ import inceptionnext_jax as inx
 from configs import default
 from inceptionnext_jax import trees
 from inceptionnext_jax.__main__ import main
+from inceptionnext_jax.cli.job import run_job
 from inceptionnext_jax.convert import from_torch, to_torch
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.explain.cam import class_maps, last_layer, layers
@@ -21,7 +22,6 @@ from inceptionnext_jax.models.names import CONV, LINEAR, Rule
 from inceptionnext_jax.pretrained import Pretrained, load_pretrained
 from inceptionnext_jax.train import validate
 from inceptionnext_jax.train.layer_decay import layer_factors
-from inceptionnext_jax.train.plan import Sizes, make_plan, rows
 from tests.models.oracle import images, random_variables
 from tests.train.test_optimizer import optim
 
@@ -113,18 +113,21 @@ def test_it_is_listed_with_empty_sizes(capsys):
     assert not [line for line in lines if line.startswith("family")]
 
 
-def test_a_config_can_plan_it():
+def test_a_config_can_plan_it(capsys):
     config = default.get_config()
     config.update_from_flattened_dict(
         {"model.name": "twoconvs", "model.drop_path_rate": 0.0, "data.image_size": 32,
-         "schedule.slope_epochs": 3.0, "batch_size": 128}
+         "data.name": "synthetic", "schedule.slope_epochs": 3.0, "batch_size": 128}
     )  # fmt: skip
-    assert [s for s in validate.check(config, 1) if "slope_epochs" in s]  # its scalar is no slope
+    (problem,) = validate.check(config, 1)  # its scalar is no slope
+    assert problem.startswith("schedule.slope_epochs=3.0 is for the activations of vanillanet")
     config.schedule.slope_epochs = 0.0
-    plan = make_plan(config, Sizes(1280, 128, 5), 1)
-    model = {what: resolved for what, _, resolved in rows(config, plan)}["model"]
-    params = 3 * 16 * 4 + 4 + 2 * (9 * 16 + 4) + 5 * 5
-    assert model.startswith(f"{params:,} parameters, ")
+    config.compilation_cache = ""
+    assert run_job(config, None, "plan", None) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if "parameters" in line)
+    params = 3 * 16 * 4 + 4 + 2 * (9 * 16 + 4) + 1000 * 5
+    assert f"{params:,} parameters, " in line
 
 
 def test_its_table_converts_both_ways(variables):

@@ -1,4 +1,4 @@
-"""Checkpoints of runs: read onto one device from any mesh, converted, and refused when damaged."""
+"""Checkpoints of runs: read onto one device from any mesh, converted, refused if damaged."""
 
 import json
 import shutil
@@ -34,9 +34,9 @@ def trained(tmp_path_factory):
 
 
 def test_a_run_on_any_mesh_is_loaded_onto_one_device(trained):
-    said = []
-    loaded = inx.load_pretrained(trained, say=said.append)
-    assert said == [f"{trained}/checkpoints/2: taking the averaged weights"]
+    notes = []
+    loaded = inx.load_pretrained(trained, say=notes.append)
+    assert notes == [f"{trained}/checkpoints/2: taking the averaged weights"]
     assert loaded.class_names == tuple("0123456789")
     assert loaded.preprocessing.image_size == 32
     assert loaded.options == {"stage_depths": [1, 1, 1, 1]}
@@ -55,7 +55,7 @@ def test_a_run_on_any_mesh_is_loaded_onto_one_device(trained):
 
 
 @pytest.mark.slow
-def test_a_machine_with_one_device_reads_what_eight_wrote(trained, tmp_path):
+def test_one_device_reads_a_checkpoint_of_eight(trained, tmp_path):
     code = """
 import sys, jax, numpy as np, inceptionnext_jax as inx
 from inceptionnext_jax.trees import paths_and_leaves

@@ -1,4 +1,4 @@
-"""Weights travel with their preprocessing and class names, and timm reads what we write."""
+"""Weights keep their preprocessing and class names; timm reads our folders and we read timm's."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ def assert_same(one, other):
         np.testing.assert_array_equal(leaf, other[path], err_msg=path)
 
 
-def test_what_is_saved_is_loaded_with_all_that_belongs_to_it(tmp_path):
+def test_saved_weights_are_loaded_with_all_fields(tmp_path):
     saved = bundle(
         preprocessing=BEFORE,
         class_names=("a", "b", "ü"),
@@ -67,7 +67,7 @@ def test_timm_loads_our_folder_and_agrees(timm, tmp_path, name):
     assert theirs.pretrained_cfg["label_names"] == ["a", "b", "c"]
 
 
-def test_a_folder_that_timm_wrote_is_loaded(timm, tmp_path):
+def test_a_folder_of_timm_is_loaded(timm, tmp_path):
     from timm.models import save_for_hf
 
     theirs = timm.create_model(
@@ -113,7 +113,7 @@ def test_timms_names_are_ours(architecture, size, name):
 @pytest.mark.parametrize(
     "name", ["resnet50", "regnety_4g", "poolformer_s12", "deit_small", "swin_tiny"]
 )
-def test_timm_and_we_read_each_others_folders_of_every_comparator(timm, tmp_path, name):
+def test_folders_of_every_comparator_are_exchanged_with_timm(timm, tmp_path, name):
     from timm.models import save_for_hf
 
     saved = Pretrained(name, random_variables(inx.create_model(name, num_classes=3)))
@@ -128,7 +128,7 @@ def test_timm_and_we_read_each_others_folders_of_every_comparator(timm, tmp_path
     assert_same(loaded.variables, saved.variables)
 
 
-def test_a_bare_file_needs_a_name_and_takes_the_models_own_preprocessing(tmp_path):
+def test_a_bare_file_needs_a_name_and_gets_the_models_preprocessing(tmp_path):
     saved = bundle()
     np.savez(tmp_path / "w.npz", **to_torch(ATTO, saved.variables, **SHALLOW))
     with pytest.raises(UserError, match="does not say which model"):
@@ -139,7 +139,7 @@ def test_a_bare_file_needs_a_name_and_takes_the_models_own_preprocessing(tmp_pat
     assert loaded.licence == "apache-2.0"
 
 
-def test_a_name_stands_for_its_published_weights(monkeypatch, tmp_path):
+def test_a_models_name_loads_its_published_weights(monkeypatch, tmp_path):
     from inceptionnext_jax.convert import hub
 
     inx.save_pretrained(tmp_path, bundle())
@@ -229,7 +229,7 @@ def test_a_hostile_config_is_one_sentence(tmp_path, name):
     assert len(str(error.value)) < 900
 
 
-def test_variables_that_are_not_the_models_are_not_saved(tmp_path):
+def test_variables_that_do_not_fit_the_model_are_not_saved(tmp_path):
     wrong = dataclasses.replace(bundle(), options={})
     with pytest.raises(UserError, match="missing"):
         inx.save_pretrained(tmp_path / "w", wrong)
