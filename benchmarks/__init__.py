@@ -1,1 +1,1 @@
-"""Measurements; run each as `python benchmarks/NAME.py`."""
+"""Measurements, one script each; its docstring has the command."""

@@ -1,10 +1,10 @@
-"""What augmentation on the device costs: operations and bytes by XLA's own count.
+"""Cost of augmentation on the device: operations and bytes by XLA's own count.
 
     python benchmarks/augment.py
 
 Counts are those of the compiled program (`cost_analysis`) for the recipe of InceptionNeXt-T: one
-group of 128 images of 224 pixels to bfloat16. They are the back end's: other devices fuse more or
-less. Each part is counted alone, too; the sum differs from the whole, which fuses parts.
+group of 128 images of 224 pixels to bfloat16. They depend on the back end: other devices fuse more
+or less. Each part is also counted alone; the sum differs from the whole, which fuses parts.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
         **environment.describe(("jax", "jaxlib")),
         "backend": jax.devices()[0].device_kind,
         "what": f"XLA's cost analysis of the compiled augmentation, {GROUP} images of {SIZE}x"
-        f"{SIZE}, bfloat16 out; normalising is in every case",
+        f"{SIZE}, bfloat16 out; every case includes normalisation",
         "per_image": counts,
         "model_flops_per_image": training,
         "share_of_the_models_flops": float(f"{whole / training:.3g}"),
@@ -56,12 +56,12 @@ def main() -> None:
     print(f"{result['backend']}: {result['what']}")
     for case, count in counts.items():
         flops, mebibytes = count["flops_per_image"] / 1e6, count["bytes_per_image"] / 2**20
-        print(f"{case:<30} {flops:8.2f} MFLOP {mebibytes:8.2f} MiB an image")
-    print(f"{MODEL} trains with {training / 1e6:.0f} MFLOP an image: {whole / training:.2%}")
+        print(f"{case:<30} {flops:8.2f} MFLOP {mebibytes:8.2f} MiB per image")
+    print(f"{MODEL} trains with {training / 1e6:.0f} MFLOP per image: {whole / training:.2%}")
 
 
 def cost(settings: AugmentSettings) -> dict[str, float]:
-    """Operations, bytes read and written, and temporary memory, of one image."""
+    """Operations, bytes read and written, and temporary memory per image."""
     info = model_info(MODEL)
     augment = make_augment(
         settings, NUM_CLASSES, info.mean, info.std, 0.1, jnp.bfloat16, mix_group=GROUP

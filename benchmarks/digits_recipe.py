@@ -1,4 +1,4 @@
-"""The recipe's parts switched on one by one, each a whole training of configs/digits.py.
+"""Parts of the recipe switched on one by one, each in a full training of configs/digits.py.
 
     python benchmarks/digits_recipe.py
 
@@ -37,7 +37,7 @@ ROWS = {
 
 
 def measure(changes: dict) -> dict:
-    """Trains in a fresh workdir; returns the last line's scores."""
+    """Trains in a fresh workdir; returns the scores on the last line of its log."""
     with tempfile.TemporaryDirectory() as workdir:
         flags = [f"--config.{key}={value}" for key, value in changes.items()]
         subprocess.run(

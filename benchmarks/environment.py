@@ -1,4 +1,4 @@
-"""Where and with what a measurement was made."""
+"""Machine, versions and command of a measurement."""
 
 import importlib.metadata
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def describe(packages: Iterable[str]) -> dict[str, Any]:
-    """Device, versions of `packages` and command line, for the head of a result."""
+    """Returns the command line, device and versions of `packages`, to open a result."""
     script = os.path.relpath(sys.argv[0], Path(__file__).parent.parent)
     return {
         "command": " ".join(["python", script, *sys.argv[1:]]),

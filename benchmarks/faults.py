@@ -1,11 +1,11 @@
-"""Runs on the digits that are killed at random moments and started again with the same command.
+"""Random kills of training runs on the digits, each restarted with the same command.
 
     python -m benchmarks.faults --kills=200 --minutes=15
 
-A life is one workdir from its first start to its end, with SIGKILLs on the way; its last
-checkpoint must have the bits of a run that nobody killed. Lives are numbered, all that is random
-in one follows from (seed, number), and each is appended to the record when it has ended, so a
-benchmark that stops after some minutes goes on where it was.
+A life is one workdir from its first start to its end, with SIGKILLs in between; its last checkpoint
+must have the bits of an uninterrupted run. Lives are numbered, every random choice in one follows
+from (seed, number), and each is appended to the record when it ends, so a benchmark that stops
+after some minutes can be continued.
 """
 
 import argparse
@@ -47,16 +47,16 @@ CASES = (
     *itertools.product((1,), (True, False), (1, 4)),
 )
 MOMENTS = ("start-up", "restore", "compilation", "training", "save", "evaluation")
-STOPPED = 75  # exit code of a run that was asked to stop
-HANG = 300  # seconds without an end
+STOPPED = 75  # exit code of a run that stopped on request
+HANG = 300  # seconds before a run counts as hung
 SAME = ("train/loss", "train/grad_norm", "eval/loss", "eval_ema/loss", "eval/count", "epoch")
 
 
 @dataclass
 class Kill:
-    """One SIGKILL. committed: newest whole step afterwards; resumed: where the next start went on.
+    """One SIGKILL. committed: newest complete step afterwards; resumed: step of the next start.
 
-    unfinished: whether a save was under way; first: the process that died first, of several.
+    unfinished: whether a save was in progress; first: which of several processes died first.
     """
 
     moment: str
@@ -80,7 +80,7 @@ class Group:
         flags: list[str],
         variables: dict[str, str] | None = None,
     ):
-        """variables: their environment, where it is not the usual one."""
+        """variables: their environment, if not the default one."""
         self.workdir = workdir
         self.lines: list[str] = []  # of process 0
         self.ended = threading.Event()
@@ -112,7 +112,7 @@ class Group:
             self.changed.notify_all()
 
     def wait_for(self, pattern: str, timeout: float = HANG) -> bool:
-        """Waits for a line that matches; False where the run ends without one."""
+        """Waits for a matching line; False if the run ends without one."""
         wanted = re.compile(pattern)
         deadline = time.monotonic() + timeout
         with self.changed:
@@ -136,7 +136,7 @@ class Group:
         return [process.wait() for process in self.processes]
 
     def errors(self) -> list[str]:
-        """What the processes said on stderr, a text each."""
+        """The stderr of each process."""
         texts = []
         for file in self._errors:
             file.seek(0)
@@ -144,9 +144,9 @@ class Group:
         return texts
 
     def processes_left(self, patience: float = 90.0) -> int:
-        """How many processes of these sessions, loader workers included, outlive their parents.
+        """Number of processes of these sessions, including loader workers, that outlive parents.
 
-        A worker that is still importing when its parent dies ends when it has done so.
+        A worker that is still importing when its parent dies ends once it has finished importing.
         """
         sessions = {process.pid for process in self.processes}
         deadline = time.monotonic() + patience
@@ -155,7 +155,7 @@ class Group:
         return left
 
     def resumed(self) -> int | None:
-        """The step that this start went on from; None where it was killed before it said so."""
+        """The step that this start resumed from; None if it was killed before reporting it."""
         for line in self.lines:
             found = re.match(r"(?:resumed from|started from|done:) step (\d+)", line)
             if found:
@@ -189,14 +189,14 @@ def in_sessions(sessions: set[int]) -> int:
 
 
 def committed(workdir: Path) -> int:
-    """The newest step under its own name; 0 where there is none."""
+    """The newest step under its own name; 0 if there is none."""
     folder = workdir / "checkpoints"
     names = os.listdir(folder) if folder.is_dir() else []
     return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def wait_until(group: Group, moment: str, rng: random.Random) -> float | None:
-    """Waits for a random instant of `moment`; returns the seconds since its begin, None if over."""
+    """Waits for a random instant of `moment`; returns seconds since its start, None if over."""
     start = committed(group.workdir)
     slow = len(group.processes) ** 0.5
     pattern, longest = {
@@ -209,7 +209,7 @@ def wait_until(group: Group, moment: str, rng: random.Random) -> float | None:
     }[moment]
     if pattern and not group.wait_for(pattern):
         return None
-    after = start + rng.choice((0, 2, 4))  # not always the next save: lives should get on
+    after = start + rng.choice((0, 2, 4))  # not always the next save: lives must make progress
     if moment == "save" and not _wait_for_save(group, after):
         return None
     delay = rng.uniform(0.0, longest)
@@ -218,7 +218,7 @@ def wait_until(group: Group, moment: str, rng: random.Random) -> float | None:
 
 
 def _wait_for_save(group: Group, after: int) -> bool:
-    """Waits until a step is being saved and `after` is whole."""
+    """Waits until a step is being saved and `after` is complete."""
     deadline = time.monotonic() + HANG
     while not group.ended.is_set() and time.monotonic() < deadline:
         if _unfinished(group.workdir) and committed(group.workdir) >= after:
@@ -251,7 +251,7 @@ class Life:
         return Group(self.workdir, self.processes, self.flags())
 
     def live(self, kills: int) -> None:
-        """Kills so many starts, then lets the run end."""
+        """Kills that many starts, then lets the run finish."""
         ended = False
         while len(self.kills) < kills and not ended:
             group = self.start()
@@ -260,7 +260,7 @@ class Life:
             self._check_end(self.start())
 
     def _kill(self, group: Group) -> bool:
-        """Kills one start at a random moment; False where it came to its end before."""
+        """Kills one start at a random moment; False if it finished before."""
         moment = self.rng.choice(MOMENTS)
         first, together = self.rng.randrange(self.processes), self.rng.random() < 0.5
         pause = self.rng.uniform(0.0, 1.0)
@@ -270,7 +270,7 @@ class Life:
             return False
         group.signal(signal.SIGKILL, first)
         if not together and self.processes > 1:
-            time.sleep(pause)  # the others notice, or not, before the launcher ends them
+            time.sleep(pause)  # the others may notice before the launcher kills them
         for index in range(self.processes):
             group.signal(signal.SIGKILL, index)
         group.finish()
@@ -287,14 +287,14 @@ class Life:
         return True
 
     def _compare_resumed(self, group: Group) -> None:
-        """Each kill before must have been followed by a start from the newest whole step."""
+        """Checks that the start after each kill resumed from the newest complete step."""
         resumed = group.resumed()
         if resumed is None or not self.kills:
             return
         last = self.kills[-1]
         last.resumed = resumed
         if resumed != last.committed:
-            self.problems.append(f"resumed from {resumed}, but {last.committed} was whole")
+            self.problems.append(f"resumed from {resumed}, but {last.committed} was complete")
 
     def _check_end(self, group: Group) -> None:
         codes = group.finish()
@@ -313,12 +313,12 @@ def digest(workdir: Path) -> str:
 
 
 def logged(workdir: Path) -> list[list[Any]]:
-    """What metrics.jsonl says of each step, but for times."""
+    """The contents of metrics.jsonl for each step, without times."""
     return [[line["step"], *(line.get(key) for key in SAME)] for line in metrics(workdir)]
 
 
 def reference(folder: Path, processes: int) -> dict[str, Any]:
-    """A run that nobody kills: synchronous saves, loading in the process itself."""
+    """An uninterrupted run: synchronous saves, loading in the process itself."""
     life = Life(folder, processes, asynchronous=False, workers=0, rng=random.Random(0))
     life.live(0)
     if life.problems:
@@ -328,11 +328,13 @@ def reference(folder: Path, processes: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=200, help="in the whole record")
-    parser.add_argument("--minutes", type=float, default=15.0, help="of this call")
+    parser.add_argument("--kills", type=int, default=200, help="kills in the whole record")
+    parser.add_argument("--minutes", type=float, default=15.0, help="time limit of this call")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--record", type=Path, default=RECORD)
-    parser.add_argument("--part", type=int, default=0, help="of --parts that run side by side")
+    parser.add_argument(
+        "--part", type=int, default=0, help="index among --parts that run in parallel"
+    )
     parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="print the record as Markdown")
     args = parser.parse_args()
@@ -380,10 +382,10 @@ def _live(
 
 
 def table(entries: list[dict[str, Any]]) -> str:
-    """Lives and kills of a record as two Markdown tables: by how they ran, by when they died."""
+    """Two Markdown tables of a record: lives by configuration, kills by moment."""
     lives = [entry for entry in entries if entry["kind"] == "life"]
     lines = [
-        "| processes | saves | data workers | lives | kills | a save under way | same bits |",
+        "| processes | saves | data workers | lives | kills | save in progress | same bits |",
         "|---|---|---|---|---|---|---|",
     ]
     for case in sorted(set(CASES), key=lambda case: (case[0], not case[1], case[2])):
@@ -400,9 +402,9 @@ def table(entries: list[dict[str, Any]]) -> str:
     lost = sum(kill["committed"] - kill["resumed"] for kill in known)
     lines += [
         "",
-        f"Of {len(kills)} kills {len(known)} were followed by a start that came as far as saying "
-        f"where it goes on; steps lost beyond the last whole one: {lost}. Runs whose "
-        f"`metrics.jsonl` is the unbroken run's: {sum(e['same_lines'] for e in lives)} of "
+        f"Of {len(kills)} kills {len(known)} were followed by a start that lasted until it "
+        f"reported its step; steps lost after the last complete checkpoint: {lost}. Runs whose "
+        f"`metrics.jsonl` equals the uninterrupted run's: {sum(e['same_lines'] for e in lives)} of "
         f"{len(lives)}. Processes left behind: {sum(kill['processes_left'] for kill in kills)}.",
     ]
     return "\n".join(lines)

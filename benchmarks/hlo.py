@@ -1,4 +1,4 @@
-"""What compiled programs say about themselves: memory, and traffic between devices."""
+"""Memory of compiled programs, and their traffic between devices."""
 
 import math
 import re
@@ -13,12 +13,12 @@ _SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 
 
 def temporary_bytes(compiled: Any) -> int:
-    """Returns the bytes beside arguments and results that a program allocates."""
+    """Returns the bytes that a program allocates beyond arguments and results."""
     return compiled.memory_analysis().temp_size_in_bytes
 
 
 def collectives(compiled: Any) -> dict[str, dict[str, int]]:
-    """Returns, for each kind of collective in a program, how many there are and their bytes."""
+    """Returns the number and bytes of each kind of collective in a program."""
     count: Counter[str] = Counter()
     size: Counter[str] = Counter()
     for shapes, kind in _COLLECTIVE.findall(compiled.as_text()):

@@ -1,11 +1,11 @@
-"""Images per second and core of the host's part of the input, against timm's.
+"""Images per second and core in the host's part of the input, compared with timm.
 
     python benchmarks/input.py
 
-Ours is what a loader process does for one image: draws, decode, random-resized crop, antialiased
-resize, flip (RandAugment, normalisation and erasing run on the device). timm's whole transform
-does all of it with Pillow. Each library has a process of its own, pinned to one core; they take
-turns, and CPU time is counted, so that neighbours on a shared machine matter little.
+Ours is the work of a loader process for one image: random draws, decode, random-resized crop,
+antialiased resize, flip (RandAugment, normalisation and erasing run on the device). timm's whole
+transform does all of it with Pillow. Each library has a process of its own, pinned to one core;
+they take turns, and CPU time is counted, so that neighbours on a shared machine matter little.
 """
 
 import argparse
@@ -25,10 +25,10 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import environment
 
-HEIGHT, WIDTH = 375, 500  # ImageNet's most frequent size
-QUALITY = 98  # smooth, enlarged pieces: ordinary qualities make files smaller than ImageNet's
+HEIGHT, WIDTH = 375, 500  # the most frequent size in ImageNet
+QUALITY = 98  # the pieces are smooth: at ordinary qualities the files are smaller than ImageNet's
 SIZE, CROP_PCT = 224, 0.875
-RAND_AUGMENT, ERASING = "rand-m9-mstd0.5-inc1", 0.25  # of the recipe of InceptionNeXt-T
+RAND_AUGMENT, ERASING = "rand-m9-mstd0.5-inc1", 0.25  # from the recipe of InceptionNeXt-T
 OURS, TIMM = "inceptionnext_jax", "timm"
 CASES = {
     "ours, training": (OURS, "train"),
@@ -52,7 +52,7 @@ Transform = Callable[[bytes, int], Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--images", type=int, default=64, help="of a round and case")
+    parser.add_argument("--images", type=int, default=64, help="images per round and case")
     parser.add_argument("--core", type=int, default=min(os.sched_getaffinity(0)))
     parser.add_argument("--to", type=Path, default=Path(__file__).parent / "results/cpu/input.json")
     parser.add_argument("--worker", choices=(OURS, TIMM), help=argparse.SUPPRESS)
@@ -65,7 +65,7 @@ def main() -> None:
     files = jpegs(args.images)
     result = {
         **environment.describe(packages),
-        "what": "images/s of one core by CPU time; median and quartiles over rounds",
+        "what": "images/s on one core by CPU time; median and quartiles over rounds",
         "data": f"{args.images} photographs, {WIDTH}x{HEIGHT}, JPEG quality {QUALITY}, "
         f"{statistics.mean(map(len, files)) / 1000:.0f} KB on average",
         "rounds": args.rounds,
@@ -113,7 +113,7 @@ def measure(rounds: int, images: int, core: int) -> dict[str, list[float]]:
 
 
 def serve(name: str, images: int, core: int) -> None:
-    """Answers each line "KIND ROUND" with the CPU seconds that the images took."""
+    """Answers each line "KIND ROUND" with the CPU seconds spent on the images."""
     os.sched_setaffinity(0, {core})
     transforms = ours() if name == OURS else timms()
     files = jpegs(images)
@@ -157,7 +157,7 @@ def ours() -> dict[str, Transform]:
     def train(file: bytes, index: int) -> Any:
         uniforms = sampler.image_uniforms(0, index + 2**20, NUM_UNIFORMS)
         pixels = RandomResizedCrop(SIZE)(file, uniforms)
-        return np.ascontiguousarray(pixels)  # as the copy into the batch
+        return np.ascontiguousarray(pixels)  # like the copy into the batch
 
     def evaluate(file: bytes, index: int) -> Any:
         del index
@@ -173,14 +173,14 @@ def timms() -> dict[str, Transform]:
     try:
         import torchvision  # noqa: F401
     except RuntimeError:
-        # PyPI's torchvision lacks compiled operators beside a CPU torch: declare what it asks for.
+        # PyPI's torchvision lacks compiled operators for a CPU torch: declare the ones it needs.
         library = torch.library.Library("torchvision", "DEF")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     from timm.data import auto_augment, create_transform
 
     plain_posterize = auto_augment.ImageOps.posterize
-    # timm asks for 0 bits, which is black; Pillow 13 refuses.
+    # timm requests 0 bits, which means black; Pillow 13 refuses them.
     auto_augment.ImageOps.posterize = lambda image, bits: (
         plain_posterize(image, bits) if bits else Image.new(image.mode, image.size)
     )
@@ -189,11 +189,11 @@ def timms() -> dict[str, Transform]:
     settings = {
         "whole": whole,
         "prefetcher": {**whole, "use_prefetcher": True},
-        # Neither colour jitter, which timm puts in RandAugment's place.
+        # No colour jitter either, which timm substitutes for RandAugment.
         "plain": {**recipe, "color_jitter": None, "re_prob": ERASING},
         "eval": {"interpolation": "bicubic", "crop_pct": CROP_PCT},
     }
-    # A seed for each image would count as work; all rounds together draw enough.
+    # Seeding each image would be timed as work; the rounds together average the draws.
     return {kind: _of_file(create_transform(SIZE, **options)) for kind, options in settings.items()}
 
 

@@ -1,4 +1,4 @@
-"""timm, by which benchmarks and tests judge."""
+"""timm, the reference of benchmarks and tests."""
 
 from types import ModuleType
 
@@ -12,7 +12,7 @@ def import_timm() -> ModuleType:
     try:
         import torchvision  # noqa: F401
     except RuntimeError:
-        # PyPI's torchvision lacks compiled operators beside a CPU torch: declare what it asks for.
+        # PyPI's torchvision lacks compiled operators for a CPU torch: declare the ones it needs.
         library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -2,8 +2,8 @@
 
 python -m benchmarks.peers JSON
 
-The process prints one line of JSON when it is ready: what was compiled, in how many seconds, what
-it computed for the common input. To each line "N" it answers with the seconds of N calls.
+When ready, the process prints one line of JSON: facts about the compiled program, and its result
+for the common input. It answers each line "N" with the CPU and wall seconds of N calls.
 """
 
 import contextlib
@@ -32,17 +32,17 @@ LEARNING_RATE, WEIGHT_DECAY = 1e-3, 0.05
 
 @dataclasses.dataclass
 class Case:
-    """What every peer of one comparison does.
+    """The task that all peers of a comparison perform.
 
     Attributes:
       peer: A name in `PEERS`.
-      model: Our name of the network.
+      model: Our name for the network.
       mode: "infer" or "train" (forward, backward, AdamW; no drop path, hard labels).
-      batch: Images.
-      size: Pixels of a side.
+      batch: Images per call.
+      size: Pixels on a side.
       dtype: "float32" or "bfloat16" (activations; in PyTorch by autocast).
-      core: To which the process is pinned; None leaves it all cores.
-      folder: Where the common weights lie.
+      core: CPU core that the process is pinned to; None allows all cores.
+      folder: Folder of the common weights.
     """
 
     peer: str
@@ -69,9 +69,9 @@ class Runner:
     """A compiled network.
 
     Attributes:
-      call: Computes once and waits; returns logits, or the loss before the step.
-      info: What belongs into the record.
-      common: Whether it has the common weights, so that results can be compared.
+      call: Runs once and waits; returns the logits, or the loss before the step.
+      info: Facts for the record.
+      common: True if it has the common weights, so that results can be compared.
     """
 
     call: Callable[[], Any]
@@ -96,7 +96,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def ours(case: Case, deployed: bool = False, **options: Any) -> Runner:
-    """What a user gets: `create_model` under `jax.jit`, with `optax.adamw` in training."""
+    """The default use: `create_model` under `jax.jit`, with `optax.adamw` in training."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -143,7 +143,7 @@ def ours(case: Case, deployed: bool = False, **options: Any) -> Runner:
 
 
 def compile_jax(function: Any, *arguments: Any) -> tuple[Any, dict[str, Any]]:
-    """Compiles without the persistent cache; returns the program and facts about it."""
+    """Compiles, without the persistent cache; returns the program and facts about it."""
     from benchmarks.hlo import temporary_bytes
 
     start = time.perf_counter()
@@ -154,7 +154,7 @@ def compile_jax(function: Any, *arguments: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def torch_model(case: Case) -> Any:
-    """Returns the network in PyTorch with the common weights, if there are some yet."""
+    """Returns the network in PyTorch, with the common weights if they exist yet."""
     from benchmarks.oracle import import_timm
 
     file = Path(case.folder) / f"{case.model}.safetensors"
@@ -175,7 +175,7 @@ def torch_peer(case: Case, layout: str = "NCHW", compiled: bool = False) -> Runn
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    # What the papers measured with, and what JAX does by default on such a GPU.
+    # As in the papers' measurements, and JAX's default on such a GPU.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     model = torch_model(case).to(device)
@@ -225,7 +225,7 @@ def torch_peer(case: Case, layout: str = "NCHW", compiled: bool = False) -> Runn
         wait()
         return loss.item()
 
-    # The first call is the first step, whose loss is compared: compilation is counted in it.
+    # The first call is the first step, whose loss is compared, and it includes compilation.
     return Runner(train, info)
 
 
@@ -236,7 +236,7 @@ def first_call(call: Callable[[], Any]) -> float:
 
 
 def keras_peer(case: Case, package: str) -> Runner:
-    """zeromodels or Keras's applications on JAX, with first weights of their own."""
+    """zeromodels or Keras's applications on JAX, with their own initial weights."""
     os.environ["KERAS_BACKEND"] = "jax"
     import jax
     import keras
@@ -281,7 +281,7 @@ def keras_peer(case: Case, package: str) -> Runner:
 
 
 def onnxruntime_peer(case: Case) -> Runner:
-    """onnxruntime on PyTorch's own export of timm's network."""
+    """onnxruntime, on PyTorch's own export of timm's network."""
     import onnxruntime
     import torch
 
@@ -304,7 +304,7 @@ def onnxruntime_peer(case: Case) -> Runner:
 
 
 def openvino_peer(case: Case) -> Runner:
-    """OpenVINO on the same file, held to float32: left alone it takes bfloat16."""
+    """OpenVINO on the same file, held to float32; its default is bfloat16."""
     import openvino
 
     onnxruntime_peer(case)  # writes the file
@@ -340,7 +340,7 @@ PACKAGES = {
 
 
 def missing(peer: str) -> list[str]:
-    """Returns the packages that the peer needs and this environment lacks."""
+    """Returns the packages that the peer needs but this environment lacks."""
     found = []
     for name in PACKAGES.get(peer, ()):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -351,7 +351,7 @@ def missing(peer: str) -> list[str]:
 
 
 def make_weights(case: Case) -> None:
-    """Writes the common weights: seeded, and none of those trivial that begin as 0 or 1."""
+    """Writes the common weights: seeded, with none left at a trivial initial 0 or 1."""
     import torch
     from safetensors.torch import save_file
 

@@ -1,7 +1,6 @@
-"""The suites that look at our own programs: ceilings, mixer, block, compile, memory,
-input, scaling.
+"""Suites that measure our own programs: ceilings, mixer, block, compile, memory, input, scaling.
 
-Each runs in a process of its own (`python -m benchmarks.programs SUITE CORE`), called by `run.py`.
+`run.py` starts each in a process of its own (`python -m benchmarks.programs SUITE CORE`).
 """
 
 import json
@@ -17,7 +16,7 @@ from typing import Any
 
 from benchmarks import environment
 
-# Channels, side and blocks of the stages of InceptionNeXt-T at 224 pixels.
+# Channels, side and number of blocks of InceptionNeXt-T's stages at 224 pixels.
 STAGES = ((96, 56, 3), (192, 28, 3), (384, 14, 9), (768, 7, 3))
 BATCH, ROUNDS, DEVICES = 8, 7, 8
 
@@ -35,7 +34,7 @@ def run(suite: str, core: int) -> dict[str, Any]:
 def mixer() -> dict[str, Any]:
     """Milliseconds of the depthwise forms over all blocks, forward and with the backward pass.
 
-    Of InceptionNeXt's mixer and of ConvNeXt's 7×7 convolution, in InceptionNeXt-T's shapes.
+    Covers InceptionNeXt's mixer and ConvNeXt's 7×7 convolution, with InceptionNeXt-T's shapes.
     """
     import jax
     import numpy as np
@@ -86,7 +85,7 @@ def mixer() -> dict[str, Any]:
 
 
 def _passes(apply: Callable[..., Any], impl: str) -> tuple[Any, Any]:
-    """Returns jitted functions of (x, params): forward, and forward and backward."""
+    """Returns two jitted functions of (x, params): forward, and forward with backward."""
     import jax
 
     def forward(x, params):
@@ -112,7 +111,7 @@ def block() -> dict[str, Any]:
         x = jnp.asarray(np.random.default_rng(0).normal(size=(BATCH, side * 4, side * 4, 3)), "f4")
         calls: dict[Any, Callable[[], Any]] = {}
         for impl in ("auto", "conv"):
-            # A network of one stage: its stem and head are next to nothing beside the block.
+            # A network of one stage: its stem and head cost next to nothing beside the block.
             model = inx.create_model(
                 "inceptionnext_tiny", stage_depths=(1,), stage_dims=(C,), mlp_ratios=(4,),
                 num_classes=10, depthwise_impl=impl,
@@ -141,7 +140,7 @@ def block() -> dict[str, Any]:
 
 
 def ceilings() -> dict[str, Any]:
-    """What the device can do at best: products of large matrices, and copies of large arrays."""
+    """Peak rates of the device: products of large matrices, and copies of large arrays."""
     import jax
     import jax.numpy as jnp
 
@@ -157,7 +156,7 @@ def ceilings() -> dict[str, Any]:
 
 
 def compile() -> dict[str, Any]:
-    """CPU seconds to trace and to compile the training step, and how much text it is."""
+    """CPU seconds to trace and to compile the training step, and the length of its StableHLO."""
     settings = {"default": {}, "scan": {"scan": True}}
     found = {}
     for name in ("inceptionnext_tiny", "inceptionnext_base"):
@@ -175,7 +174,7 @@ def compile() -> dict[str, Any]:
 
 
 def memory() -> dict[str, Any]:
-    """Bytes of temporaries of InceptionNeXt-T's training step."""
+    """Bytes of temporaries in InceptionNeXt-T's training step."""
     from benchmarks.hlo import temporary_bytes
 
     settings = {
@@ -193,7 +192,7 @@ def memory() -> dict[str, Any]:
 
 
 def input() -> dict[str, Any]:
-    """Share of its time that a training run waits for images; the run is a real one."""
+    """Share of its time that a real training run waits for images."""
     from benchmarks.input import jpegs
 
     with tempfile.TemporaryDirectory() as folder:
@@ -220,7 +219,7 @@ def input() -> dict[str, Any]:
 
 
 def scaling() -> dict[str, Any]:
-    """What the program of one step sends between 1 and 8 devices: kinds, counts, bytes."""
+    """Collectives in one step's program on 1 and on 8 devices: kinds, counts, bytes."""
     import jax
     import jax.numpy as jnp
     from jax.sharding import AxisType
@@ -307,7 +306,7 @@ def _step(name: str, batch: int, **options: Any) -> Any:
 
 
 def _turns(calls: dict[Any, Callable[[], Any]]) -> dict[Any, float]:
-    """Median CPU seconds of each call; they take turns."""
+    """Median CPU seconds of each call; the calls take turns."""
     import jax
 
     for call in calls.values():

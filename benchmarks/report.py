@@ -1,8 +1,8 @@
-"""Tables and pictures in docs/performance.md from benchmarks/results.
+"""Tables and pictures of docs/performance.md, made from benchmarks/results.
 
 python -m benchmarks.report
 
-Replaces what stands between the markers in the document; the text around them is written by hand.
+Replaces the text between the markers in the document; the rest is written by hand.
 """
 
 import json
@@ -34,7 +34,9 @@ def main() -> None:
         pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
         text, count = re.subn(pattern, lambda m, b=body: m[1] + b + m[2], text, flags=re.DOTALL)
         if count != 1:
-            raise SystemExit(f"docs/performance.md has {count} places for {name!r}, expected 1")
+            raise SystemExit(
+                f"docs/performance.md has {count} sections marked {name!r}, expected 1"
+            )
     (DOCS / "performance.md").write_text(text, encoding="utf-8")
     records = list(latest("infer", "train"))
     draw_ratios(records, DOCS / "performance_ratios.png")
@@ -49,9 +51,9 @@ def latest(*suites: str) -> Iterable[Record]:
             found = {}
             for line in file.read_text(encoding="utf-8").splitlines():
                 record = json.loads(line)
-                case = {**record.get("case", {}), "core": None}  # whichever it was
+                case = {**record.get("case", {}), "core": None}  # compare across cores
                 key = (json.dumps(case, sort_keys=True), record.get("clock"))
-                # A later run of some peers alone does not hide the others.
+                # A later run of only some peers must not hide the others.
                 if key in found:
                     record["peers"] = found[key]["peers"] | record["peers"]
                     record["ratios"] = found[key]["ratios"] | record["ratios"]
@@ -60,7 +62,7 @@ def latest(*suites: str) -> Iterable[Record]:
 
 
 def sections() -> dict[str, str]:
-    """Returns Markdown for each place in the document."""
+    """Returns the Markdown of each marked section."""
     return {
         "peers": "".join(_peer_table(record) for record in latest("infer", "train")),
         "mixer": "".join(_mixer_table(record["results"]) for record in latest("mixer")),
@@ -129,7 +131,7 @@ def _program_table() -> str:
 
 
 def draw_ratios(records: list[Record], path: Path) -> None:
-    """Bars: how many times faster ours is than each peer."""
+    """Bars of the speed-up of ours over each peer."""
     fig, axes = plt.subplots(
         len(records), 1, figsize=(7, 0.6 + 0.3 * sum(1 + len(r["ratios"]) for r in records)),
         height_ratios=[1 + len(r["ratios"]) for r in records], sharex=True, layout="constrained",
@@ -154,7 +156,7 @@ def draw_ratios(records: list[Record], path: Path) -> None:
 
 
 def draw_accuracy(records: list[Record], path: Path) -> None:
-    """The paper's figure 1 with our throughputs: reported accuracy against images/s."""
+    """Reproduces the paper's figure 1 with our throughputs: reported accuracy against images/s."""
     fig, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
     labelled = set()
     for record in records:
@@ -172,8 +174,8 @@ def draw_accuracy(records: list[Record], path: Path) -> None:
                 label=None if text in labelled else text,
             )  # fmt: skip
             labelled.add(text)
-        place = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": 8}
-        axis.annotate(case["model"], (speed, 100 * info.top1), **place)
+        offset = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": 8}
+        axis.annotate(case["model"], (speed, 100 * info.top1), **offset)
     axis.set_xlim(0, 1.25 * axis.get_xlim()[1])
     axis.set_xlabel("images/s, inference, one CPU core, batch 8, float32 (measured)")
     axis.set_ylabel("ImageNet-1K top-1 % (reported)")
@@ -184,7 +186,7 @@ def draw_accuracy(records: list[Record], path: Path) -> None:
 
 
 def draw_roofline(records: list[Record], path: Path) -> None:
-    """How much of the rate of large matrix products the networks reach."""
+    """Bars of each network's rate as a share of that of large matrix products."""
     ceiling = next(iter(latest("ceilings")))["results"]["gflop_per_s"]
     fig, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
     names, shares = [], []

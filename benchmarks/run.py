@@ -1,16 +1,16 @@
-"""Speed and memory beside other libraries, on this machine.
+"""Speed and memory compared with other libraries, on this machine.
 
 python -m benchmarks.run --suite=infer,train
 python -m benchmarks.run --quick
 
-Peers have processes of their own and take turns, in reversed order every other round, so that a
-busy machine is busy for all. Before anything is timed, those with common weights must agree:
-logits to 1e-3 of their scale, the loss of the first step to 1e-4. On a CPU a process is pinned to
-one core and its CPU time counts, which neighbours hardly change; `--cores=all` leaves it all cores
-and takes wall time, and so do runs on a GPU. One line of JSON for each comparison is appended to
-benchmarks/results/DEVICE/SUITE.jsonl; `benchmarks/report.py` makes docs/performance.md of them.
+Each peer has a process of its own; they take turns, in reversed order every other round, so that a
+busy machine slows all of them alike. Before anything is timed, peers with common weights must
+agree: logits to 1e-3 of their scale, the loss of the first step to 1e-4. On a CPU a process is
+pinned to one core and its CPU time is counted, which neighbours hardly affect; `--cores=all` allows
+all cores and measures wall time, as do runs on a GPU. One line of JSON per comparison is appended
+to benchmarks/results/DEVICE/SUITE.jsonl; `benchmarks/report.py` fills docs/performance.md from it.
 
-Needs jax, flax, optax, torch, timm; zeromodels, keras, onnxruntime and openvino take part if they
+Needs jax, flax, optax, torch and timm; includes zeromodels, keras, onnxruntime and openvino if they
 are installed.
 """
 
@@ -37,7 +37,7 @@ OURS = "ours"
 TORCH = ("timm eager", "timm channels-last")
 LIBRARIES = ("zeromodels", "keras.applications")
 DEPLOYED = ("ours, deployed", "onnxruntime", "openvino")
-# Suite: comparisons as (model, mode, batches, peers beside ours). Of libraries, those that have it.
+# Suite -> comparisons as (model, mode, batches, peers), with the libraries that have the model.
 SUITES: dict[str, list[tuple[str, str, tuple[int, ...], tuple[str, ...]]]] = {
     "infer": [
         (
@@ -73,15 +73,17 @@ def main() -> None:
         epilog="example: python -m benchmarks.run --suite=infer --models='vanillanet*' --rounds=5",
     )
     names = [*SUITES, *programs.SUITES]
-    parser.add_argument("--suite", default="all", help=f"of {', '.join(names)}; or all")
-    parser.add_argument("--models", default="*", help="only networks that fit, as convnext_*")
-    parser.add_argument("--peers", default="*", help="only peers that fit, as 'timm *'")
-    parser.add_argument("--batch", type=int, help="in place of a suite's own")
+    parser.add_argument(
+        "--suite", default="all", help=f"any of {', '.join(names)}, separated by commas; or all"
+    )
+    parser.add_argument("--models", default="*", help="only matching networks, e.g. convnext_*")
+    parser.add_argument("--peers", default="*", help="only matching peers, e.g. 'timm *'")
+    parser.add_argument("--batch", type=int, help="replaces the suites' batch sizes")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--cores", choices=("one", "all"), default="one")
-    parser.add_argument("--quick", action="store_true", help="a sign of life in a minute")
+    parser.add_argument("--quick", action="store_true", help="a smoke test of one minute")
     parser.add_argument("--to", type=Path, default=RESULTS, help="folder of results")
     args = parser.parse_args()
     wanted = names if args.suite == "all" else args.suite.split(",")
@@ -119,11 +121,13 @@ def on_gpu() -> bool:
 
 
 def compare(case: Case, peers: Sequence[str], rounds: int) -> dict[str, Any]:
-    """Returns the record of one comparison: seconds of each peer, and how often ours is faster."""
+    """Returns the record of one comparison: each peer's seconds, and its ratio to ours."""
     names = [OURS]
     for peer in peers:
         if lacking := missing(peer):
-            print(f"{peer}: left out, for {', '.join(lacking)} is not installed", file=sys.stderr)
+            print(
+                f"{peer}: left out, because {', '.join(lacking)} is not installed", file=sys.stderr
+            )
         else:
             names.append(peer)
     with tempfile.TemporaryDirectory() as folder:
@@ -138,7 +142,7 @@ def compare(case: Case, peers: Sequence[str], rounds: int) -> dict[str, Any]:
                 except PeerError as error:
                     if name == OURS:
                         raise SystemExit(str(error)) from error
-                    say(f"{name}: left out, for {error}")
+                    say(f"{name}: left out, because {error}")
             agree(workers, case.mode)
             seconds = take_turns(workers, rounds, case.core is not None)
         finally:
@@ -165,7 +169,7 @@ def compare(case: Case, peers: Sequence[str], rounds: int) -> dict[str, Any]:
 
 
 class PeerError(Exception):
-    """A peer's process has ended by itself."""
+    """Raised when a peer's process has ended by itself."""
 
 
 class Worker:
@@ -180,7 +184,7 @@ class Worker:
         self.peak_rss = 0
 
     def time(self, calls: int) -> tuple[float, float]:
-        """Returns the CPU and wall seconds of so many calls."""
+        """Returns the CPU and wall seconds of that many calls."""
         assert self.process.stdin is not None
         print(calls, file=self.process.stdin, flush=True)
         cpu, wall = json.loads(self._line())
@@ -201,21 +205,23 @@ class Worker:
 
 
 def agree(workers: dict[str, Worker], mode: str) -> None:
-    """Ends the comparison if a peer with the common weights computes something else."""
+    """Ends the comparison if a peer with the common weights gets other results."""
     expected = np.asarray(workers[OURS].result)
     limit = 1e-3 if mode == "infer" else 1e-4
     for name, worker in workers.items():
         if worker.result is None:
-            continue  # weights of its own
+            continue  # it has its own weights
         error = np.abs(np.asarray(worker.result) - expected).max() / np.abs(expected).max()
         worker.info["difference"] = float(f"{error:.2g}")
         if not error < limit:
-            raise SystemExit(f"{name} and ours differ by {error:.2g} of the scale: not the same")
+            raise SystemExit(
+                f"{name} and ours differ by {error:.2g} of the scale, expected less than {limit:g}"
+            )
 
 
 def take_turns(workers: dict[str, Worker], rounds: int, cpu: bool) -> dict[str, list[float]]:
-    """Returns the seconds of a call of each peer in each round."""
-    # A round of each takes about a second, so that short calls are counted well.
+    """Returns the seconds per call of each peer in each round."""
+    # A round takes each peer about a second, so that short calls are measured accurately.
     calls = {}
     for name, worker in workers.items():
         worker.time(1)
@@ -231,7 +237,7 @@ def take_turns(workers: dict[str, Worker], rounds: int, cpu: bool) -> dict[str, 
 
 
 def spread(values: Sequence[float], interval: bool = False) -> dict[str, float]:
-    """Median and quartiles; for ratios also the median's 95 % bootstrap interval."""
+    """Returns the median and quartiles, with interval also the median's 95 % bootstrap interval."""
     q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75])
     found = {"median": median, "q1": q1, "q3": q3}
     if interval:

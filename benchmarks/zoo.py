@@ -1,4 +1,4 @@
-"""Writes docs/models.md and, of what tracing counts, inceptionnext_jax/models/counted.py.
+"""Counts all models by tracing: writes inceptionnext_jax/models/counts.csv and docs/models.md.
 
 python -m benchmarks.zoo
 """
@@ -10,9 +10,8 @@ from pathlib import Path
 import inceptionnext_jax as inx
 from configs import rows
 from inceptionnext_jax.cli.models import percent
-from inceptionnext_jax.models import ModelInfo, counted
-from inceptionnext_jax.models.counted import COUNTED, Counted
-from inceptionnext_jax.models.macs import count_activations, count_macs
+from inceptionnext_jax.models.counts import Counts, read_counts, write_counts
+from inceptionnext_jax.models.macs import count_activations, count_macs, count_params
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "models.md"
 TITLES = {
@@ -31,14 +30,14 @@ TITLES = {
 _INTRODUCTION = """\
 # Models
 
-Every name of `create_model`, with 1,000 classes and at its own number of pixels. Written by
+Every name of `create_model`, with 1,000 classes and at its native resolution. Written by
 `python -m benchmarks.zoo`; `python -m inceptionnext_jax models` prints the same numbers.
 
-MACs are the multiply-accumulates of convolutions and linear layers for one image; in parentheses
-stand those of attention's products, which papers include. Activations are the numbers that all of
-these put out, as fvcore and timm count them. Accuracies are ImageNet-1K's top-1 as others report
-them: none was measured with this code. [reproducing.md](reproducing.md) lists the printed sizes
-that differ, and why.
+MACs are the multiply-accumulates of convolutions and linear layers for one image; those of
+attention's products, which papers include, are in parentheses. Activations are the outputs of all
+of these, as fvcore and timm count them. Accuracies are ImageNet-1K's top-1 as others report them:
+none was measured with this code. [reproducing.md](reproducing.md) lists the printed sizes that
+differ, and why.
 """
 _HEADER = """
 | model | parameters | MACs | activations | pixels | top-1 | source | config |
@@ -46,17 +45,26 @@ _HEADER = """
 """
 
 
-def count(name: str) -> Counted:
-    """Traces a model at its own size."""
-    model, size = inx.create_model(name), inx.model_info(name).input_size
+def count(name: str) -> Counts:
+    """Counts a model at its native size, and its deployed form where that is another network."""
+    model, info = inx.create_model(name), inx.model_info(name)
+    size = info.input_size
     if hasattr(model, "scan"):
         model = model.clone(scan=True)  # is traced faster
-    products = count_macs(model, size, attention=True) - count_macs(model, size)
-    return Counted(count_activations(model, size), products)
+    params, macs = count_params(model), count_macs(model, size)
+    products = count_macs(model, size, attention=True) - macs
+    counts = Counts(params, macs, count_activations(model, size), products)
+    if info.family.deployed is None:
+        return counts
+    deployed = model.clone(is_deployed=True)
+    return counts._replace(
+        deploy_params=count_params(deployed), deploy_macs=count_macs(deployed, size)
+    )
 
 
 def markdown() -> str:
-    """Returns the document: a section a family, a line a model."""
+    """Returns the document: a section per family, a line per model."""
+    kept = read_counts()
     families = defaultdict(list)
     for name in sorted(inx.list_models(), key=_natural):
         families[re.match("[a-z]+", name)[0]].append(name)
@@ -64,30 +72,31 @@ def markdown() -> str:
     commands = _commands()
     sections = [
         f"\n## {TITLES.get(family, family)}\n{_HEADER}"
-        + "".join(_line(name, commands[name]) for name in families[family])
+        + "".join(_line(name, kept[name], commands[name]) for name in families[family])
         for family in order
         if family in families
     ]
     return _INTRODUCTION + "".join(sections)
 
 
-def _line(name: str, command: str) -> str:
-    info, more = inx.model_info(name), COUNTED[name]
+def _line(name: str, counts: Counts, command: str) -> str:
+    info = inx.model_info(name)
     top1 = "" if info.top1 is None else percent(info.top1)
-    products = f" (+ {more.products:,})" if more.products else ""
-    params, macs = (f"{getattr(info, key):,}{_deployed(info, key)}" for key in ("params", "macs"))
-    cells = (f"`{name}`", params, macs + products, f"{more.activations:,}")
+    attention = counts.macs_of_attention
+    products = f" (+ {attention:,})" if attention else ""
+    params, macs = (f"{getattr(counts, k):,}{_deployed(counts, k)}" for k in ("params", "macs"))
+    cells = (f"`{name}`", params, macs + products, f"{counts.activations:,}")
     return f"| {' | '.join((*cells, str(info.input_size), top1, info.top1_source, command))} |\n"
 
 
-def _deployed(info: ModelInfo, key: str) -> str:
-    """The same of the deployed form, where that is another network."""
-    count = getattr(info, f"deploy_{key}")
+def _deployed(counts: Counts, key: str) -> str:
+    """Returns the count of the deployed form, where that is another network."""
+    count = getattr(counts, f"deploy_{key}")
     return f" (deployed {count:,})" if count else ""
 
 
 def _commands() -> dict[str, str]:
-    """Which configs train a model, shortest path first; of one file, variants after the first."""
+    """Returns the configs that train each model, shortest path first."""
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for file, variant, name in rows.published():
         found[name][file].append(f":{variant}" if variant else "")
@@ -107,14 +116,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def main() -> None:
-    COUNTED.update({name: count(name) for name in inx.list_models()})
-    path = Path(counted.__file__)
-    kept = path.read_text().partition("COUNTED:")[0]
-    lines = [
-        f'    "{name}": Counted({COUNTED[name].activations:_}, {COUNTED[name].products:_}),\n'
-        for name in inx.list_models()
-    ]
-    path.write_text(f"{kept}COUNTED: dict[str, Counted] = {{\n{''.join(lines)}}}\n")
+    write_counts({name: count(name) for name in inx.list_models()})
     DOCUMENT.write_text(markdown())
 
 

@@ -1,4 +1,4 @@
-"""The ablation study of InceptionNeXt-T (experiments, table of ablations), a variant a row.
+"""The ablation study of InceptionNeXt-T (experiments, table of ablations), one variant per row.
 
     python main.py --config=configs/ablations.py:no_hband --workdir=/ckpt
 

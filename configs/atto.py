@@ -2,15 +2,16 @@
 
     python main.py --config=configs/atto.py --workdir=/ckpt
 
-The authors ran four devices of 320 images: that is the BatchNorm and mixing group.
-`:script` is their script where it differs from the paper.
+The authors ran 320 images on each of four devices: that is the BatchNorm and mixing group.
+`:script` follows their script where it differs from the paper.
 """
 
 from configs import default
+from configs.tasks import classification
 
 
 def get_config(arg=""):
-    config = default.get_config()
+    config = classification.get_config()
     config.model.name = "inceptionnext_atto"
     config.model.drop_path_rate = 0.1
     config.model.bn_group_size = config.augment.mix_group_size = 320

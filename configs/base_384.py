@@ -3,14 +3,15 @@
     python main.py --config=configs/base_384.py --workdir=/ckpt --config.init_from=/ckpt_of_base
 
 The authors ran micro-batches of 32 images: that is the BatchNorm and mixing group.
-`:script` is their script where it differs from the paper.
+`:script` follows their script where it differs from the paper.
 """
 
 from configs import default
+from configs.tasks import classification
 
 
 def get_config(arg=""):
-    config = default.get_config()
+    config = classification.get_config()
     config.model.name = "inceptionnext_base_384"
     config.model.drop_path_rate = 0.7
     config.model.dropout_rate = 0.5

@@ -2,14 +2,15 @@
 
     python main.py --config=configs/digits.py --workdir=out/digits
 
-The settings are those of the variant `:digits` that every config has, here for InceptionNeXt-A.
+The settings are those of every config's variant `:digits`, here for InceptionNeXt-A.
 """
 
 from configs import default
+from configs.tasks import classification
 
 
 def get_config(arg=""):
-    config = default.get_config()
+    config = classification.get_config()
     config.model.name = "inceptionnext_atto"
     default.digits(config)
     return default.finish(config, arg)

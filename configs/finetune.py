@@ -3,29 +3,30 @@ r"""Fine-tuning on a folder of images, DIR/{train,val}/<class>/*.jpg, from given
     python main.py --config=configs/finetune.py --workdir=out/pets --config.data.dir=~/pets \
         --config.init_from=hf://timm/inception_next_tiny.sail_in1k
 
-The classes are the folders' names; the classifier's last layer is made anew where their number
-differs from the weights'. docs/finetuning.md leads through an example.
+The classes are the folders' names; the classifier's last layer is re-initialised where their
+number differs from the weights'. docs/finetuning.md walks through an example.
 
-Rate: the authors fine-tune with AdamW at a constant 5e-5 for 1,024 images. The same rate is taken
-here for 64 images, since a small data set has few steps, and it is not scaled with the batch
-(`optim.lr_batch_size=0`); a new head gets ten times as much. Raise `optim.lr` when the loss still
-falls at the end, lower it when the first evaluations are worse than later ones.
-Augmentation: crops, flips and a little colour. Mixing, RandAugment and erasing are off, as they
-want many epochs; the authors' own are augment.rand_augment=rand-m9-mstd0.5-inc1 and
+Rate: the authors fine-tune with AdamW at a constant 5e-5 for 1,024 images. The same rate is used
+here for 64 images, since a small data set has few steps, and is not scaled with the batch
+(`optim.lr_batch_size=0`); a new head learns ten times as fast. Raise `optim.lr` if the loss still
+falls at the end, lower it if the first evaluations are worse than later ones.
+Augmentation: crops, flips and slight colour jitter. Mixing, RandAugment and erasing are off, as
+they need many epochs; the authors' own are augment.rand_augment=rand-m9-mstd0.5-inc1 and
 augment.random_erasing=0.25. Set augment.hflip=0 where a mirrored image means something else.
-BatchNorm: statistics are those of the whole batch (`model.bn_group_size=0`). Keep 32 images or
-more in a batch, 16 at the least: smaller ones make the statistics noisy. With optim.accumulate
-set model.bn_group_size to the size of a micro-batch.
-Few images: hold the first stages with --config.optim.freeze='^(stem|stages_[01])/'. Parameters
+BatchNorm: statistics are those of the whole batch (`model.bn_group_size=0`). Keep 32 or more
+images in a batch, at least 16: smaller ones make the statistics noisy. With optim.accumulate, set
+model.bn_group_size to the size of a micro-batch.
+Few images: freeze the first stages with --config.optim.freeze='^(stem|stages_[01])/'. Parameters
 that match keep their bits; BatchNorm's running statistics still follow the new images.
-Variant: `:multilabel` for DIR/{train,val}.csv with several labels an image (docs/data.md).
+Variant: `:multilabel` for DIR/{train,val}.csv with several labels per image (docs/data.md).
 """
 
 from configs import default
+from configs.tasks import classification
 
 
 def get_config(arg=""):
-    config = default.get_config()
+    config = classification.get_config()
     config.data.name = "folder"
     config.batch_size = 64
     config.total_epochs = 20.0
@@ -50,7 +51,7 @@ def get_config(arg=""):
 
 
 def multilabel(config):
-    """Any number of labels an image: one yes-or-no question a class."""
+    """Any number of labels per image: one yes-or-no question per class."""
     config.loss.name = "bce"
     config.loss.label_smoothing = 0.0
     config.checkpoint.best_metric = "eval/map"

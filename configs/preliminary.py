@@ -1,4 +1,4 @@
-"""The preliminary study on ConvNeXt-T's kernels (InceptionNeXt, Table 10), a variant a row.
+"""The preliminary study on ConvNeXt-T's kernels (InceptionNeXt, Table 10), one variant per row.
 
     python main.py --config=configs/preliminary.py:k3_par4 --workdir=/ckpt
 

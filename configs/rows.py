@@ -1,4 +1,4 @@
-"""Which config files there are, and their variants."""
+"""The config files that there are, and their variants."""
 
 import importlib
 from collections.abc import Iterator
@@ -8,24 +8,24 @@ from types import ModuleType
 from configs.default import UnknownVariantError
 
 ROOT = Path(__file__).parent.parent
-# Names of parts of the others, and of those that are no published row.
-_PARTS = ("__init__", "default", "recipe", "rows")
+# Files and folders that the config files are made of, and configs that are no published row.
+_PARTS = {"__init__", "default", "recipe", "rows", "tasks"}
 _NOT_PUBLISHED = ("digits", "finetune")
 
 
 def files() -> list[str]:
     """Returns the paths after --config, sorted: configs/atto.py, …"""
-    found = (ROOT / "configs").rglob("*.py")
-    return sorted(str(path.relative_to(ROOT)) for path in found if path.stem not in _PARTS)
+    paths = [path.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.py")]
+    return sorted(str(path) for path in paths if not {*path.parts[1:-1], path.stem} & _PARTS)
 
 
 def load(file: str) -> ModuleType:
-    """Returns the module behind such a path."""
+    """Returns the module of such a path."""
     return importlib.import_module(file.removesuffix(".py").replace("/", "."))
 
 
 def variants(file: str) -> list[str]:
-    """Returns the names after the colon that a file knows, `debug` and `digits` among them."""
+    """Returns the variants of a file, `debug` and `digits` among them."""
     try:
         load(file).get_config("?")
     except UnknownVariantError as error:

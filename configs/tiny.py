@@ -4,10 +4,11 @@ python main.py --config=configs/tiny.py --workdir=/ckpt
 """
 
 from configs import default
+from configs.tasks import classification
 
 
 def get_config(arg=""):
-    config = default.get_config()
+    config = classification.get_config()
     config.model.name = "inceptionnext_tiny"
     config.model.drop_path_rate = 0.1
     config.data.crop_pct = 0.875

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Starts a command again until it is done, for machines without a scheduler that would.
+# Restarts a command until it is done, for machines without a scheduler that does so.
 #
 #   launch/run_again.sh python main.py --config=configs/tiny.py --workdir=/ckpt
 #
-# Ends with 0 (done), 2 (a mistake in the command: starting again would not help), 75 (this script
-# was asked to stop and the run has saved), or the run's last code after TRIES starts that failed
-# within MINUTES each. Every other end is followed by another start: the run goes on by itself from
-# its newest whole checkpoint. On several hosts run it on each: a lost process ends the others, and
-# all meet again.
+# Exits with 0 (done), 2 (a mistake in the command: a restart would not help), 75 (this script was
+# asked to stop and the run has saved), or the run's last code after TRIES starts in a row that
+# failed within MINUTES each. After any other exit it starts the command again, and the run resumes
+# from its newest undamaged checkpoint. On several hosts run it on each: a lost process ends the
+# others, and all join again.
 set -u
 tries=${TRIES:-5} minutes=${MINUTES:-10} pause=${PAUSE:-10}
 stopping=
@@ -25,7 +25,7 @@ while :; do
   child=$!
   wait "$child"
   code=$?
-  # A signal ends `wait` before the command has ended.
+  # A signal interrupts `wait` before the command has ended.
   while kill -0 "$child" 2>/dev/null; do
     wait "$child"
     code=$?

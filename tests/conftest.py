@@ -1,6 +1,9 @@
-"""Settings that must be made before jax is imported, and the PyTorch oracle."""
+"""Settings that must be made before jax is imported, memory, and the PyTorch oracle."""
 
+import ctypes
+import gc
 import os
+import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
@@ -16,6 +19,27 @@ from tests.runs import CACHE
 # The same small programs are compiled by many tests, and again in the next run of the tests.
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def memory_given_back():
+    """Frees what a file compiled and made, which the next one has no use for.
+
+    A worker that runs all files would else grow to 5 GB.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)  # hands freed pages back to the system
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """For files whose programs are large and run a few times: compiling is what costs."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

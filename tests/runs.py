@@ -60,8 +60,10 @@ def main_py(
 
 
 def environment(devices: int = 1) -> dict[str, str]:
+    """The variables of a child process; the last of two flags of one name counts."""
     # Level 0: these programs are compiled for a few steps.
     flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
     return {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
 
 

@@ -1,4 +1,4 @@
-"""Records, checkpoints and command lines made wrong by chance: sentences, never tracebacks."""
+"""Randomly damaged records and checkpoints, and bad command lines: sentences, never tracebacks."""
 
 import os
 import random
@@ -40,8 +40,8 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def test_records_damaged_by_chance_are_read_or_refused_with_shard_and_offset(tmp_path, monkeypatch):
-    """300 shards: what can be read is read, the rest is named."""
+def test_damaged_records_are_read_or_refused_with_shard_and_offset(tmp_path, monkeypatch):
+    """300 shards: each record is read, or refused by name."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     rng = random.Random(0)
     payloads = [rng.randbytes(rng.randint(0, 60)) for _ in range(8)]
@@ -62,7 +62,7 @@ def test_records_damaged_by_chance_are_read_or_refused_with_shard_and_offset(tmp
         assert "at byte " in text
 
 
-def test_an_index_damaged_by_chance_is_built_again(tmp_path):
+def test_a_damaged_index_is_rebuilt(tmp_path):
     shard, rng = tmp_path / "a.tfrecord", random.Random(0)
     shard.write_bytes(record(b"one") + record(b"two"))
     expected = load_or_build_index([shard], "a.npz")
@@ -74,8 +74,8 @@ def test_an_index_damaged_by_chance_is_built_again(tmp_path):
         np.testing.assert_array_equal(again.lengths, expected.lengths)
 
 
-def test_checkpoints_damaged_by_chance_are_gone_around_or_refused(tmp_path):
-    """150 folders: a step is used only if none of its bytes has changed."""
+def test_damaged_checkpoints_are_skipped_or_refused(tmp_path):
+    """150 folders: a step is used only if none of its bytes changed."""
     whole, rng = tmp_path / "whole", random.Random(0)
     checkpoints = Checkpoints(
         whole, keep_latest=3, keep_best=1, best_metric="eval/top1", higher_is_better=True
@@ -162,7 +162,7 @@ BAD_COMMANDS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("flags", BAD_COMMANDS, ids=lambda flags: " ".join(flags)[:70])
-def test_a_bad_command_line_is_a_sentence_and_exit_code_2(flags, tmp_path):
+def test_a_bad_command_line_is_refused_in_sentences_with_exit_code_2(flags, tmp_path):
     before = set(os.listdir(ROOT))
     workdir = tmp_path / "run"
     given = [] if any("--workdir" in flag for flag in flags) else [f"--workdir={workdir}"]

@@ -40,7 +40,7 @@ def _tfds_folder() -> Path:
 
 
 def jpeg(number: int, *, grey: bool = False) -> bytes:
-    """Returns a piece of a photograph whose place and size depend on `number`."""
+    """Returns a crop of a photograph whose position and size depend on `number`."""
     from sklearn.datasets import load_sample_image
 
     photo = load_sample_image(("china.jpg", "flower.jpg")[number % 2])
@@ -55,7 +55,7 @@ def jpeg(number: int, *, grey: bool = False) -> bytes:
 
 
 def write_tars(folder: Path) -> None:
-    """Writes the two tars in ImageNet's own layout; train uses the classes that val shows."""
+    """Writes the two tars in ImageNet's own layout; train has the classes of val."""
     folder.mkdir(parents=True, exist_ok=True)
     order = wnids()
     classes = sorted({order[label] for label in eval_labels()})[:NUM_WNIDS]

@@ -1,1 +1,1 @@
-"""ConvNeXt's published rows, and isotropic InceptionNeXt's after them."""
+"""The published rows of ConvNeXt, and those of isotropic InceptionNeXt, which follow its recipe."""

@@ -1,13 +1,13 @@
-"""ConvNeXt's recipes (appendix, training settings): what its rows share."""
+"""ConvNeXt's recipes (appendix, training settings), shared by its rows."""
 
 from ml_collections import ConfigDict
 
-from configs import default
+from configs.tasks import classification
 
 
 def scratch(name: str, drop_path_rate: float) -> ConfigDict:
     """300 epochs of ImageNet-1K at 224×224."""
-    config = default.get_config()
+    config = classification.get_config()
     config.model.name = name
     config.model.drop_path_rate = drop_path_rate
     config.ema_decay = 0.9999
@@ -25,14 +25,14 @@ def scratch(name: str, drop_path_rate: float) -> ConfigDict:
 
 
 def isotropic(name: str, drop_path_rate: float) -> ConfigDict:
-    """As from scratch, with a longer warm-up."""
+    """Training from scratch with a longer warm-up."""
     config = scratch(name, drop_path_rate)
     config.schedule.warmup_epochs = 50.0
     return config
 
 
 def pretrain_22k(config: ConfigDict, drop_path_rate: float = 0.1) -> None:
-    """90 epochs of ImageNet-22K; give the folder with --config.data.dir."""
+    """90 epochs of ImageNet-22K; set the folder with --config.data.dir."""
     config.data.name = "folder"
     config.model.num_classes = 21_841
     config.model.drop_path_rate = drop_path_rate

@@ -6,7 +6,7 @@ r"""ConvNeXt-XL on ImageNet-22K (appendix, training settings), then ImageNet-1K.
         --config.init_from=/ckpt
 
 Reported after `:22k_224`: 87.0 % top-1, 350.2 M, 60.9 G MACs; after `:22k_384`: 87.8 %, 179.0 G.
-There is no published row of ImageNet-1K alone: without a variant it is `:22k`.
+No row of ImageNet-1K alone is published: without a variant, this is `:22k`.
 """
 
 from configs import default
@@ -21,7 +21,7 @@ def get_config(arg=""):
 
 
 def pretrain(config):
-    """90 epochs; give the folder with --config.data.dir."""
+    """90 epochs; set the folder with --config.data.dir."""
     recipe.pretrain_22k(config, drop_path_rate=0.2)
 
 

@@ -1,12 +1,12 @@
-"""VanillaNet's recipe (supplement, Table 2): what its rows share.
+"""VanillaNet's recipe (supplement, Table 2), shared by its rows.
 
-What the table leaves open is the authors' script's: minimum rate 1e-6, bicubic crops, erasing with
+The authors' script gives what the table leaves open: minimum rate 1e-6, bicubic crops, erasing with
 probability 0.25, statistics and mixing per device of 128 images.
 """
 
 from ml_collections import ConfigDict
 
-from configs import default
+from configs.tasks import classification
 
 
 def scratch(
@@ -19,7 +19,7 @@ def scratch(
     ema_decay: float = 0.99996,
 ) -> ConfigDict:
     """300 epochs of ImageNet-1K at 224×224; the slope rises over the first 100."""
-    config = default.get_config()
+    config = classification.get_config()
     config.model.name = f"vanillanet_{name}"
     config.model.drop_path_rate = 0.0
     config.model.dropout_rate = 0.05

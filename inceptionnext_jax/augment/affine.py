@@ -10,7 +10,7 @@ that is 16 gathers rather than 48, all fused into the weighted sum: a GPU reads 
 into cache and writes it once. Every image is resampled, those without a geometric operation with
 the identity, which reproduces them bit for bit. Skipping them (five in six) would need a branch
 per image, that is a sequential loop, or sorting images across devices: both cost an accelerator
-more than the arithmetic. A TPU has no fast gather, so there this pass dominates augmentation.
+more than the arithmetic. TPUs have no fast gather, so this pass dominates augmentation there.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ import jax.numpy as jnp
 
 from inceptionnext_jax.augment.keys import snapped
 
-# Added before truncation. Filter weights sum to 1 only within float32's rounding, and without it
-# a flat area of value v could come out as v - 1.
+# Added before truncation: filter weights sum to 1 only within float32 rounding, so without it a
+# flat area of value v could become v - 1.
 _TRUNCATION_SLACK = 2.0**-10
 
 
@@ -36,7 +36,7 @@ def rotation(degrees: jax.Array, height: int, width: int) -> jax.Array:
 
 
 def identity(like: jax.Array) -> jax.Array:
-    """The map that changes nothing, for each entry of `like` [N]: [N, 6] float32."""
+    """The identity map for each entry of `like` [N]: [N, 6] float32."""
     return _identity_with(0, jnp.ones_like(like))
 
 
@@ -74,14 +74,14 @@ def resample(
     fill: Sequence[int],
     any_cubic: bool = True,
 ) -> jax.Array:
-    """Resamples every image by its own inverse affine map.
+    """Resamples each image by its own inverse affine map.
 
     Args:
       image: [N, H, W, 3] uint8.
       matrix: [N, 6] float32, Pillow's (a, b, c, d, e, f); the identity leaves the image as it is.
       cubic: [N] bool: cubic filter, else linear.
       fill: colour of the points outside, three values in 0..255.
-      any_cubic: False promises that `cubic` is all False, and four taps are read instead of 16.
+      any_cubic: False promises that `cubic` is all False; four taps are then read instead of 16.
 
     Returns:
       [N, H, W, 3] uint8.
@@ -136,9 +136,9 @@ def _source_points(matrix: jax.Array, height: int, width: int) -> tuple[jax.Arra
 def _taps(
     source: jax.Array, size: int, cubic: jax.Array, any_cubic: bool
 ) -> tuple[jax.Array, list[jax.Array]]:
-    """First tap's index in the padded axis ([N, H, W] int32), and the weights of it and the next.
+    """The first tap's index along the padded axis ([N, H, W] int32), and the weights of all taps.
 
-    Points outside get an address that is inside; the fill colour replaces what is read there.
+    Points outside are clamped to a valid address; the fill colour replaces the result there.
     """
     source = source - 0.5
     left = jnp.floor(source)

@@ -15,7 +15,7 @@ BRIGHTNESS, CONTRAST, SATURATION = range(3)
 def color_jitter(
     key: jax.Array, image: jax.Array, positions: jax.Array, strength: float
 ) -> jax.Array:
-    """Jitters every image by draws of its own.
+    """Jitters each image with its own random draws.
 
     Args:
       key: the step's key.
@@ -45,15 +45,15 @@ def apply_jitter(image: jax.Array, order: jax.Array, factors: jax.Array) -> jax.
     Args:
       image: [N, H, W, 3] uint8.
       order: [N, 3] int32 of BRIGHTNESS, CONTRAST, SATURATION.
-      factors: [N, 3] float32, indexed by operation (not by place in the order).
+      factors: [N, 3] float32, indexed by operation (not by position in the order).
     """
-    for place in range(3):
-        operation = order[:, place]
+    for i in range(3):
+        operation = order[:, i]
         factor = jnp.take_along_axis(factors, operation[:, None], axis=1)[:, 0]
         grey = pixel_ops.grey_level(image)
         mean = pixel_ops.mean_grey_level(grey)[:, None, None]
-        which = operation[:, None, None]
-        # All three are blends, and differ only in what they blend with.
-        degenerate = jnp.where(which == BRIGHTNESS, 0, jnp.where(which == CONTRAST, mean, grey))
+        chosen = operation[:, None, None]
+        # All three are blends that differ only in the degenerate image.
+        degenerate = jnp.where(chosen == BRIGHTNESS, 0, jnp.where(chosen == CONTRAST, mean, grey))
         image = pixel_ops.blend(degenerate[..., None], image, factor)
     return image

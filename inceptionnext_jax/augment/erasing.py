@@ -19,7 +19,7 @@ _TRIES = 10
 
 
 class Boxes(NamedTuple):
-    """Rectangles to erase; int32, of one shape. Height 0: none."""
+    """Rectangles to erase, int32 arrays of equal shape; height 0 erases nothing."""
 
     top: jax.Array
     left: jax.Array
@@ -30,25 +30,25 @@ class Boxes(NamedTuple):
 def random_erasing(
     key: jax.Array, image: jax.Array, positions: jax.Array, prob: float, max_count: int = 1
 ) -> jax.Array:
-    """Erases rectangles, drawn for every image by itself.
+    """Erases rectangles drawn independently for each image.
 
     Args:
       key: the step's key.
       image: [N, H, W, 3] float, normalised.
       positions: [N] int32, position of each image in the global batch.
-      prob: with which an image is touched at all.
-      max_count: an image that is touched loses 1 to `max_count` rectangles, whose areas are
-        divided by that number.
+      prob: probability that an image is erased at all.
+      max_count: an erased image loses 1 to `max_count` rectangles, whose areas are divided by
+        their number.
 
     Returns:
-      Image of the same shape and dtype.
+      Images of the same shape and dtype.
     """
     _, height, width, channels = image.shape
 
     def draw(image_key: jax.Array) -> tuple[Boxes, jax.Array]:
         box_key, noise_key = jax.random.split(image_key)
         boxes = draw_boxes(box_key, height, width, prob, max_count)
-        # Rectangles share one field of noise: where they overlap, only the last would be seen.
+        # Rectangles share one field of noise: where they overlap, only the last would show.
         noise = jax.random.normal(noise_key, (height, width, channels), jnp.float32)
         return boxes, noise
 
@@ -57,13 +57,13 @@ def random_erasing(
 
 
 def draw_boxes(key: jax.Array, height: int, width: int, prob: float, max_count: int = 1) -> Boxes:
-    """One image's rectangles: Boxes of [max_count], those not drawn with height 0.
+    """One image's rectangles: Boxes of [max_count], height 0 for those not drawn.
 
     timm tries up to ten times to find a rectangle strictly smaller than the image. All ten are
     drawn here, and the first that fits is taken: the same distribution without a loop.
     """
     uniform = jax.random.uniform(key, (2 + max_count * (2 * _TRIES + 2),), jnp.float32)
-    touched = uniform[0] < prob
+    erased = uniform[0] < prob
     count = 1 + integers_below(uniform[1], max_count)
     tries = uniform[2:].reshape(max_count, 2 * _TRIES + 2)
     for_area, for_aspect, for_top, for_left = jnp.split(
@@ -77,7 +77,7 @@ def draw_boxes(key: jax.Array, height: int, width: int, prob: float, max_count: 
     first = jnp.argmax(fits, axis=1, keepdims=True)
     box_height = jnp.take_along_axis(heights, first, axis=1)[:, 0]
     box_width = jnp.take_along_axis(widths, first, axis=1)[:, 0]
-    drawn = touched & (jnp.arange(max_count) < count) & jnp.any(fits, axis=1)
+    drawn = erased & (jnp.arange(max_count) < count) & jnp.any(fits, axis=1)
     box_height = jnp.where(drawn, box_height, 0)
     box_width = jnp.where(drawn, box_width, 0)
     top = integers_below(for_top[:, 0], height - box_height + 1)

@@ -29,7 +29,7 @@ def integers_below(uniform: jax.Array, bound: jax.Array | int) -> jax.Array:
     """int32 in 0..bound-1 from uniform float32 in [0, 1): equally likely to within bound / 2^23.
 
     Cheaper than `jax.random.randint` where many small draws come from one key: one call of the
-    generator, which counts when every call is a kernel launch on a batch of scalars.
+    generator, which matters when every call is a kernel launch on a batch of scalars.
     """
     return jnp.minimum((uniform * bound).astype(jnp.int32), bound - 1)
 
@@ -38,6 +38,6 @@ def snapped(value: jax.Array, bits: int) -> jax.Array:
     """The nearest multiple of 2^-bits.
 
     Programs for other batch shapes or meshes may evaluate a transcendental function differently in
-    the last bit. Snapping what was drawn through one keeps the draw the same in all of them.
+    the last bit. Snapping the values computed by one keeps the draw the same in all of them.
     """
     return jnp.round(value * 2.0**bits) * 2.0**-bits

@@ -1,7 +1,7 @@
-"""mixup and CutMix of groups of images, and the soft targets that go with them.
+"""mixup and CutMix within groups of images, and their soft targets.
 
-timm's batch mode: one draw for a whole group, whose image i is mixed with its image -1 - i. The
-authors' runs drew once for every micro-batch of 128 on every GPU; a group stands for that.
+timm's batch mode: one draw per group, whose image i is mixed with its image -1 - i. The authors'
+runs drew once per micro-batch of 128 on each GPU; a group corresponds to such a micro-batch.
 
 Sources: Zhang et al., "mixup" (2018); Yun et al., "CutMix" (2019); timm 0.6 (CutMix boxes are of
 even size; timm 1.0 lets them be odd).
@@ -18,12 +18,12 @@ from inceptionnext_jax.augment.keys import MIXING, integers_below, keys_at, snap
 
 
 class MixDraws(NamedTuple):
-    """What happens to each group; every field is [G].
+    """Mixing parameters of each group; every field is [G].
 
     Attributes:
       lam: float32, the weight of an image's own label (for CutMix corrected to the box's area).
       cutmix: bool; otherwise mixup.
-      top, bottom, left, right: int32, CutMix's box, ends excluded.
+      top, bottom, left, right: int32, CutMix's box; bottom and right are exclusive.
     """
 
     lam: jax.Array
@@ -43,7 +43,7 @@ def draw_mixing(
     prob: float = 1.0,
     switch_prob: float = 0.5,
 ) -> MixDraws:
-    """Draws for each group.
+    """Draws the mixing parameters of each group.
 
     Args:
       key: the step's key.
@@ -51,8 +51,8 @@ def draw_mixing(
       size: height and width of the images.
       mixup_alpha: lam ~ Beta(alpha, alpha) for mixup; 0: only CutMix.
       cutmix_alpha: the same for CutMix; 0: only mixup.
-      prob: with which a group is mixed at all.
-      switch_prob: with which CutMix is taken where both are on.
+      prob: probability that a group is mixed at all.
+      switch_prob: probability of CutMix where both are on.
     """
 
     def draw(group_key: jax.Array) -> MixDraws:
@@ -80,7 +80,7 @@ Box = tuple[jax.Array, jax.Array, jax.Array, jax.Array]  # top, bottom, left, ri
 
 
 def box_at(for_centre: Sequence[jax.Array], lam: jax.Array, size: tuple[int, int]) -> Box:
-    """CutMix's box for one group: sides sqrt(1 - lam) of the image's, around a pixel, clipped.
+    """CutMix's box for one group: sqrt(1 - lam) of each side, centred on a pixel, clipped.
 
     Args:
       for_centre: uniform in [0, 1), one for the row and one for the column of the centre.
@@ -125,7 +125,7 @@ def mix_images(image: jax.Array, draws: MixDraws, round_to_uint8: bool) -> jax.A
     y = jnp.arange(height, dtype=jnp.int32)[None, :, None]
     x = jnp.arange(width, dtype=jnp.int32)[None, None, :]
     outside = ~((y >= top) & (y < bottom) & (x >= left) & (x < right))
-    # One weight per pixel serves both: CutMix's is 0 or 1, with which the sum is exact.
+    # One weight per pixel serves both: CutMix's is 0 or 1, which makes the sum exact.
     lam = draws.lam[:, None, None].astype(dtype)
     weight = jnp.where(draws.cutmix[:, None, None], outside.astype(dtype), lam)
     weight = weight[:, None, :, :, None]
@@ -160,8 +160,8 @@ def smoothed_targets(
 ) -> jax.Array:
     """One-hot targets [N, K] with s/K off the label and 1 - s + s/K on it.
 
-    A multi-hot label [N, K] is taken as it is: smoothing shares one label's weight among classes,
-    and these have no such weight to share.
+    A multi-hot label [N, K] is not smoothed: smoothing spreads one label's weight over the
+    classes, and these carry no such weight.
     """
     if label.ndim == 2:
         return label.astype(dtype)

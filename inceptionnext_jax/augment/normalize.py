@@ -1,4 +1,4 @@
-"""Pixel values to the range that the network was trained on."""
+"""Normalisation of pixel values by the training set's mean and standard deviation."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ def normalize(
       image: [N, H, W, 3] uint8, or floats that hold uint8 values.
       mean: per channel, in [0, 1].
       std: per channel, in units of the full range.
-      dtype: float32 or float64, of the arithmetic and of the result.
+      dtype: float32 or float64, for the arithmetic and the result.
     """
     offset = jnp.asarray([255 * value for value in mean], dtype)
     scale = jnp.asarray([255 * value for value in std], dtype)

@@ -3,8 +3,8 @@
 Pillow's `ImageOps.{autocontrast,equalize,invert,posterize,solarize}` are functions of one channel
 value: they become 256-entry tables. Its `ImageEnhance.*` are blends with a degenerate image.
 
-Images are [N, H, W, 3] uint8 throughout, and every function takes one argument per image, so that
-a batch in which each image has an operation of its own is still one pass over the pixels.
+Images are [N, H, W, 3] uint8 throughout, and every function takes one argument per image, so a
+batch with a different operation for each image is still one pass over the pixels.
 """
 
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 
 def _quotient(numerator: jax.Array, denominator: jax.Array | int) -> jax.Array:
-    """Integer quotient of numbers that are not negative, without `//`'s care for signs."""
+    """Integer quotient of non-negative numbers, without the sign handling of `//`."""
     return jax.lax.div(*jnp.broadcast_arrays(numerator, jnp.asarray(denominator, numerator.dtype)))
 
 
@@ -31,7 +31,7 @@ def mean_grey_level(grey: jax.Array) -> jax.Array:
 
 
 def smooth(image: jax.Array) -> jax.Array:
-    """Pillow's `ImageFilter.SMOOTH`: ones around a 5, over 13, rounded; the border is copied.
+    """Pillow's `ImageFilter.SMOOTH`: ones around a 5, over 13, rounded; borders are copied.
 
     The sum is an integer and 13 is odd, so there are no ties and integer division is exact.
     Returns [N, H, W, 3] int32 in 0..255.
@@ -40,8 +40,8 @@ def smooth(image: jax.Array) -> jax.Array:
     wide = image.astype(jnp.int32)
     padded = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
     total = 4 * wide
-    # Nine slices of the bytes fuse into one pass; summing rows, then columns would store integers
-    # of four bytes in between.
+    # Nine slices of the bytes fuse into one pass; summing rows, then columns would store
+    # four-byte integers in between.
     for i in range(3):
         for j in range(3):
             total += padded[:, i : i + height, j : j + width].astype(jnp.int32)
@@ -58,7 +58,7 @@ def blend(degenerate: jax.Array, image: jax.Array, factor: jax.Array) -> jax.Arr
     Args:
       degenerate: int32 in 0..255, broadcastable to [N, H, W, 3].
       image: [N, H, W, 3] uint8.
-      factor: [N] float32; exactly 1 leaves the image bit for bit as it is.
+      factor: [N] float32; exactly 1 leaves the image unchanged, bit for bit.
 
     Returns:
       [N, H, W, 3] uint8.
@@ -87,10 +87,10 @@ def look_up(image: jax.Array, table: jax.Array) -> jax.Array:
 
 
 def histogram(image: jax.Array, wanted: jax.Array) -> jax.Array:
-    """Counts [N, 3, 256] int32 of values per channel; all zero for an image that is not wanted.
+    """Counts [N, 3, 256] int32 of values per channel; zeros for images that are not wanted.
 
     Only Equalize needs counts (one image in thirty per layer), so pixels of all other images point
-    past the table and are dropped: on a GPU they cost one read and no atomic addition.
+    past the table and are dropped: on a GPU they cost a read but no atomic addition.
     """
     n = image.shape[0]
     planes = jnp.moveaxis(image.reshape(n, -1, 3), -1, 1).astype(jnp.int32)
@@ -108,7 +108,7 @@ def identity_table() -> jax.Array:
 
 
 def autocontrast_table(image: jax.Array) -> jax.Array:
-    """[N, 3, 256]: stretches each channel's range to 0..255; a constant channel stays.
+    """[N, 3, 256]: stretches each channel's range to 0..255; constant channels stay.
 
     Pillow's double-precision product may fall a hair short of an integer and truncate to the one
     below; we compute the exact quotient. The difference is at most 1.
@@ -124,8 +124,8 @@ def autocontrast_table(image: jax.Array) -> jax.Array:
 def equalize_table(counts: jax.Array) -> jax.Array:
     """[N, 3, 256]: flattens each channel's histogram, `ImageOps.equalize`'s integer algorithm.
 
-    The step is a 255th of all pixels but those of the largest value; a channel whose step is 0
-    (constant, or nearly) stays as it is.
+    The step is 1/255 of all pixels except those of the largest value; a channel whose step is 0
+    (constant, or nearly) stays unchanged.
     """
     value = jnp.arange(256, dtype=jnp.int32)
     below = jnp.cumsum(counts, axis=-1, dtype=jnp.int32) - counts

@@ -3,7 +3,7 @@
 Each of `num_layers` layers draws, for every image, one of 15 operations with equal probability and
 applies it with probability `prob` at a random level in 0..10. Whatever the images drew, a layer is
 three passes over the batch: one table look-up, one blend, one affine resampling. An image takes
-the identity in the passes that are not its own, so nothing is evaluated once per operation.
+the identity in the passes it does not need, so nothing is evaluated once per operation.
 
 Source: Cubuk et al., "RandAugment" (2020); the ranges and the "increasing" variants are timm's
 (0.6 to 1.0), the papers' training library.
@@ -42,19 +42,18 @@ OPERATIONS = (
 NO_OPERATION = len(OPERATIONS)
 _INDEX = {name: index for index, name in enumerate(OPERATIONS)}
 MAX_LEVEL = 10.0
-INTERPOLATIONS = ("random", "bilinear", "bicubic")
 
 
 @dataclasses.dataclass(frozen=True)
 class RandAugmentPolicy:
-    """What a RandAugment string says.
+    """A parsed RandAugment string.
 
     Attributes:
       magnitude: the level M.
       magnitude_std: levels are Gauss(M, std); infinity: uniform in [0, M].
       magnitude_max: levels are clipped to [0, magnitude_max].
       num_layers: operations drawn for each image.
-      prob: with which each drawn operation is applied.
+      prob: probability that a drawn operation is applied.
       increasing: Posterize, Solarize and the four blends grow stronger with the level; otherwise
         Posterize and Solarize grow weaker, and the blends' factors run from 0.1 up to 1.9.
     """
@@ -67,7 +66,7 @@ class RandAugmentPolicy:
     increasing: bool = False
 
 
-# Section key of the string -> (attribute, pattern of its value, what that is called in an error).
+# Section key of the string -> (attribute, pattern of its value, description for error messages).
 _SECTIONS = {
     "m": ("magnitude", r"\d+", "an integer level"),
     "mstd": ("magnitude_std", r"\d+(\.\d+)?", "a number; above 100: uniform levels"),
@@ -79,13 +78,13 @@ _SECTIONS = {
 
 
 def parse_rand_augment(text: str) -> RandAugmentPolicy | None:
-    """Reads timm's notation; an empty string gives None, no RandAugment.
+    """Parses timm's notation; an empty string gives None, RandAugment off.
 
-    As timm 1.0 reads it ("inc0" is off; 0.6 took any value as on), but a section that timm would
-    pass over in silence is an error here.
+    Follows timm 1.0 ("inc0" is off; 0.6 took any value as on), except that a section that timm
+    would ignore silently is an error here.
 
     Raises:
-      UserError: unknown, malformed or repeated section, with what is accepted.
+      UserError: unknown, malformed or repeated section; the message lists what is accepted.
     """
     if not text:
         return None
@@ -127,7 +126,7 @@ def fill_color(mean: Sequence[float]) -> tuple[int, ...]:
 
 
 class Draws(NamedTuple):
-    """What one layer does to each image: [N], or all layers to one image: [num_layers].
+    """Draws of one layer for all images, [N], or of all layers for one image, [num_layers].
 
     Attributes:
       operation: int32 index into OPERATIONS, or NO_OPERATION.
@@ -150,14 +149,14 @@ def rand_augment(
     fill: Sequence[int],
     interpolation: str = "random",
 ) -> jax.Array:
-    """Augments every image by draws of its own.
+    """Augments each image with its own random draws.
 
     Args:
       key: the step's key.
       image: [N, H, W, 3] uint8.
       positions: [N] int32, position of each image in the global batch.
       policy: see RandAugmentPolicy.
-      fill: colour outside the source of geometric operations, values in 0..255.
+      fill: colour outside the source in geometric operations, values in 0..255.
       interpolation: filter of the geometric operations: "bilinear", "bicubic", or "random": one of
         the two with equal probability.
 
@@ -167,8 +166,8 @@ def rand_augment(
     keys = keys_at(key, RAND_AUGMENT, positions)
     draws = jax.vmap(lambda k: draw_layers(k, policy, interpolation), out_axes=1)(keys)
     for layer in range(policy.num_layers):
-        of_layer = Draws(*(field[layer] for field in draws))
-        image = apply_layer(image, of_layer, policy.increasing, fill, interpolation != "bilinear")
+        one = Draws(*(field[layer] for field in draws))
+        image = apply_layer(image, one, policy.increasing, fill, interpolation != "bilinear")
     return image
 
 
@@ -204,7 +203,7 @@ def apply_layer(
     fill: Sequence[int],
     any_cubic: bool = True,
 ) -> jax.Array:
-    """Applies to each image the operation drawn for it.
+    """Applies the operation drawn for each image.
 
     Args:
       image: [N, H, W, 3] uint8.
@@ -216,7 +215,7 @@ def apply_layer(
     Returns:
       [N, H, W, 3] uint8; bit for bit the input where the operation is NO_OPERATION.
     """
-    # An image changes in one of the passes at most, so all may look at the layer's input.
+    # At most one of the passes changes an image, so all may read the layer's input.
     toned = pixel_ops.look_up(image, tables(image, draws, increasing))
     degenerate, factor = _blend_arguments(image, draws, increasing)
     blended = pixel_ops.blend(degenerate, toned, factor)
@@ -225,7 +224,7 @@ def apply_layer(
 
 
 def tables(image: jax.Array, draws: Draws, increasing: bool) -> jax.Array:
-    """Look-up tables [N, 3, 256] int32 of the images' operations, the identity where not one."""
+    """Look-up tables [N, 3, 256] int32 of the images' operations; the identity for all others."""
     level, operation = draws.level, draws.operation
     # The constants' float32 values are not below the decimals, so whole levels truncate as in
     # timm's double precision.
@@ -253,7 +252,7 @@ def tables(image: jax.Array, draws: Draws, increasing: bool) -> jax.Array:
 def _blend_arguments(
     image: jax.Array, draws: Draws, increasing: bool
 ) -> tuple[jax.Array, jax.Array]:
-    """What to blend each image with ([N, H, W, 3] int32), and the factor ([N], 1 for no change)."""
+    """Degenerate images to blend with ([N, H, W, 3] int32), factors ([N], 1 for no change)."""
     grey = pixel_ops.grey_level(image)
     mean = pixel_ops.mean_grey_level(grey)[:, None, None, None]
     candidates = {
@@ -276,7 +275,7 @@ def _blend_arguments(
 
 
 def affine_matrices(draws: Draws, height: int, width: int) -> jax.Array:
-    """Inverse maps [N, 6] float32 of the images' operations, the identity where not geometric."""
+    """Inverse maps [N, 6] float32 of the images' operations; the identity if not geometric."""
     level = draws.sign * draws.level
     candidates = {
         "Rotate": affine.rotation(3 * level, height, width),

@@ -1,8 +1,8 @@
-"""The whole of the augmentation that runs on the device, in both published orders.
+"""All augmentation that runs on the device, in both published orders.
 
 InceptionNeXt (timm's loader mixes while it collates) and ConvNeXt/VanillaNet (mixing is part of
-the training loop) use the same parts in a different order, and not with the same result: noise
-that is erased in before mixing is mixed too, and mixing before normalising rounds to uint8.
+the training loop) use the same parts in a different order, with different results: erasing before
+mixing mixes the noise too, and mixing before normalising rounds to uint8.
 """
 
 import dataclasses
@@ -29,8 +29,8 @@ from inceptionnext_jax.augment.rand_augment import (
     rand_augment,
 )
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.types import Batch
 
-Batch = dict[str, jax.Array]
 Augment = Callable[[jax.Array, Batch, jax.Array], Batch]
 
 
@@ -41,11 +41,11 @@ class AugmentSettings:
     Attributes:
       rand_augment: timm's notation, such as "rand-m9-mstd0.5-inc1"; "" switches it off.
       mixup: alpha of mixup's Beta distribution; 0: no mixup.
-      cutmix: alpha of CutMix's; 0: no CutMix.
-      mix_prob: with which a group is mixed at all.
-      mix_switch_prob: with which CutMix is taken where both are on.
+      cutmix: alpha of CutMix's Beta distribution; 0: no CutMix.
+      mix_prob: probability that a group is mixed at all.
+      mix_switch_prob: probability of CutMix where both are on.
       random_erasing: probability of erasing.
-      erasing_count: at most so many rectangles per image.
+      erasing_count: maximum number of rectangles per image.
       color_jitter: strength of brightness, contrast and saturation jitter, 0: off. Used only
         where `rand_augment` is empty, as in timm.
       interpolation: filter of RandAugment's geometric operations: "random" (one of the two for
@@ -83,26 +83,26 @@ def make_augment(
     """Builds the function that augments a batch, or a slice of it, inside the training step.
 
     Args:
-      settings: what to do.
+      settings: see AugmentSettings.
       num_classes: K, the length of a target.
-      mean, std: of the training images per channel, in [0, 1].
+      mean, std: statistics of the training images per channel, in [0, 1].
       label_smoothing: s; targets are s/K off the label and 1 - s + s/K on it.
-      dtype: of the images that come out. Arithmetic is float32, or float64 where this is.
+      dtype: dtype of the resulting images. Arithmetic is float32, or float64 where this is.
       mix_group: consecutive images of the global batch that share one draw and are mixed among
         themselves.
 
     Returns:
       fn(key, batch, positions) -> batch, pure and for use under jit:
         key: the step's key for augmentation.
-        batch: "image" [N, H, W, 3] uint8, "label" [N] int32. More entries pass through.
+        batch: "image" [N, H, W, 3] uint8, "label" [N] int32. Other entries pass through.
         positions: [N] int32, position of each image in the global batch. The batch is a whole
           number of consecutive groups; all draws are functions of key and position.
         Result: "image" [N, H, W, 3] `dtype`, normalised; "target" [N, K] float32 (float64 where
-          `dtype` is); "label" as it was.
+          `dtype` is); "label" unchanged.
 
     Raises:
-      UserError: a RandAugment string that is none, an odd group; when traced, a slice that cuts a
-        group. Ranges are the config's to check.
+      UserError: invalid RandAugment string or odd group; when traced, a slice that cuts a group.
+        Ranges are checked with the config.
     """
     policy = parse_rand_augment(settings.rand_augment)
     if settings.mixes and (mix_group < 2 or mix_group % 2):
@@ -151,7 +151,7 @@ def _augment_pixels(
     policy: RandAugmentPolicy | None,
     fill: Sequence[int],
 ) -> jax.Array:
-    """RandAugment, or colour jitter in its place: uint8 to uint8."""
+    """Applies RandAugment, or else colour jitter: uint8 to uint8."""
     if policy is not None:
         return rand_augment(key, image, positions, policy, fill, settings.interpolation)
     if settings.color_jitter > 0:

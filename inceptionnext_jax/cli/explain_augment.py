@@ -128,6 +128,7 @@ def augmented_rows(config: "ConfigDict", step: int, rows: int, columns: int) -> 
     from inceptionnext_jax import models
     from inceptionnext_jax.augment.recipe import AugmentSettings
     from inceptionnext_jax.cli import job
+    from inceptionnext_jax.tasks.check import check
     from inceptionnext_jax.tasks.classification import build
     from inceptionnext_jax.train import validate
 
@@ -135,7 +136,7 @@ def augmented_rows(config: "ConfigDict", step: int, rows: int, columns: int) -> 
     # The images do not depend on these, so a pod's config works on a laptop.
     config.mesh.data, config.mesh.fsdp, config.data.workers = -1, 1, 0
     job.configure_jax(config)
-    validate.refuse(job.check(config, devices=1))
+    validate.refuse(check(config, devices=1))
     dataset = build.open_data(config)
     validate.refuse(build.check_data(config, dataset))
     built = build.build(config, dataset)

@@ -1,5 +1,7 @@
-"""Configs from command-line flags, with one-sentence errors."""
+"""Command-line flags into a config; each mistake is reported in one sentence."""
 
+import importlib
+import pkgutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +10,14 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from inceptionnext_jax.checks import flattened
 from inceptionnext_jax.errors import UserError, suggestion
 
 
 def config_from(given: list[str]) -> ConfigDict:
     """Returns the locked config of `--config=FILE[:VARIANT]` and `--config.KEY=VALUE` flags.
 
-    For commands with another parser; raises UserError as `parse` does.
+    For commands that parse their other flags themselves; raises UserError as `parse` does.
     """
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "", flag_values=values)
@@ -44,7 +47,7 @@ def parse(values: flags.FlagValues, argv: list[str]) -> ConfigDict:
 
 @contextmanager
 def _sys_argv(argv: list[str]) -> Iterator[list[str]]:
-    """Replaces sys.argv, in which ml_collections looks for overrides while it parses --config."""
+    """Sets sys.argv, where ml_collections looks for overrides while it parses --config."""
     before, sys.argv = sys.argv, argv
     try:
         yield argv
@@ -53,7 +56,7 @@ def _sys_argv(argv: list[str]) -> Iterator[list[str]]:
 
 
 def _unknown_key(values: flags.FlagValues, argv: list[str]) -> str | None:
-    """A sentence about the first override whose key is not in the config, or None."""
+    """Returns a sentence on the first override whose key the config lacks, if there is one."""
     overrides = [arg for arg in argv[1:] if arg.lstrip("-").startswith("config.")]
     rest = [arg for arg in argv if arg not in overrides]
     with _sys_argv(rest):
@@ -61,7 +64,7 @@ def _unknown_key(values: flags.FlagValues, argv: list[str]) -> str | None:
             values(rest)
             config: Any = values.config
             config.to_dict()
-        except Exception:  # the error is not in an override
+        except Exception:  # not an override's fault
             return None
     for override in overrides:
         key = override.lstrip("-").split("=")[0].removeprefix("config.")
@@ -69,13 +72,32 @@ def _unknown_key(values: flags.FlagValues, argv: list[str]) -> str | None:
         for part in key.split("."):
             if not isinstance(node, ConfigDict) or part not in node:
                 choices = list(node) if isinstance(node, ConfigDict) else []
-                return f"--config.{key} is not a config key{suggestion(part, choices)}"
+                hint = _owners(key) + suggestion(part, choices)
+                return f"--config.{key} is not a config key{hint}"
             node = node[part]
     return None
 
 
+def _owners(key: str) -> str:
+    """Returns "; it is a key of the task …" for those of `configs/tasks/` that declare a key."""
+    try:
+        tasks = importlib.import_module("configs.tasks")
+        modules = [
+            importlib.import_module(f"configs.tasks.{module.name}")
+            for module in pkgutil.iter_modules(tasks.__path__)
+        ]
+    except ImportError:  # a config file from elsewhere
+        return ""
+    owners = [
+        module.__name__.split(".")[-1]
+        for module in modules
+        if key in flattened(module.get_config())
+    ]
+    return f"; it is a key of the task {' and '.join(owners)}" if owners else ""
+
+
 def _one_line(error: Exception, argv: list[str]) -> str:
-    """An error's message on one line; for a quoted traceback, its last line."""
+    """Returns an error's message on one line, or the last line of the traceback that it quotes."""
     text = str(error)
     if "Failed loading config file" in text or "Traceback" in text:
         last = text.strip().splitlines()[-1].strip()

@@ -13,7 +13,8 @@ from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.runtime.compilation_cache import cache_compilations
 from inceptionnext_jax.runtime.memory import use_one_malloc_arena
 from inceptionnext_jax.runtime.multihost import exit_together, on_all_processes
-from inceptionnext_jax.tasks import task_kind
+from inceptionnext_jax.tasks import task_kind, task_names
+from inceptionnext_jax.tasks.check import check
 from inceptionnext_jax.tasks.kind import Data, Input, Job
 from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train import plan as plans
@@ -50,23 +51,19 @@ def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | N
             storage.storage_path(workdir)
         except UserError as error:
             problems.append(f"--workdir={error}")
-    try:
+    if config.task in task_names():
         kind = task_kind(config.task)
-        dataset = kind.open_data(config)
-        problems += kind.check_data(config, dataset)
-    except UserError as error:
-        problems.append(str(error))
+        try:
+            dataset = kind.open_data(config)
+            problems += kind.check_data(config, dataset)
+        except UserError as error:
+            problems.append(str(error))
     on_all_processes(lambda: validate.refuse(problems))
     job = kind.build(config, dataset)
     plan = make_plan(config, dataset, job, jax.device_count())
     with open_workdir(storage.storage_path(str(workdir))) as opened:
         run = _make_run(config, plan, job, opened)
         return train(run) if mode == "train" else _evaluate(run, checkpoint)
-
-
-def check(config: ConfigDict, devices: int) -> list[str]:
-    """Everything that is wrong with a config on so many devices, a sentence each."""
-    return validate.check(config, devices)
 
 
 def make_plan(config: ConfigDict, dataset: Data, job: Job, devices: int) -> plans.Plan:
@@ -114,9 +111,10 @@ def _plan(config: ConfigDict) -> int:
     reporter = Reporter()
     reporter.say(json.dumps(config_as_json(config), indent=1))
     problems = check(config, jax.device_count())
-    missing = None
+    if config.task not in task_names():
+        validate.refuse(problems)
+    kind, missing = task_kind(config.task), None
     try:
-        kind = task_kind(config.task)
         dataset = kind.open_data(config)
         problems += kind.check_data(config, dataset)
     except UserError as error:

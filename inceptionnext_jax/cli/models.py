@@ -63,17 +63,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _row(info: "ModelInfo") -> tuple[str, ...]:
     top1 = "" if info.top1 is None else percent(info.top1)
-    counts = (f"{info.params:,}", f"{info.macs:,}", _counts(info)["activations"])
+    counts = (_number(info.params), _number(info.macs), _number(info.activations))
     return (info.name, *counts, str(info.input_size), top1, info.top1_source)
 
 
-def _counts(info: "ModelInfo") -> dict[str, str]:
-    """Further counts by name; empty for a model registered outside the package."""
-    from inceptionnext_jax.models.counted import COUNTED, Counted
-
-    found = COUNTED.get(info.name)
-    names = {"activations": "activations", "products": "macs_of_attention"}
-    return {names[key]: f"{getattr(found, key):,}" if found else "" for key in Counted._fields}
+def _number(count: int | None) -> str:
+    """Formats a count; models from outside the package may have none."""
+    return "" if count is None else f"{count:,}"
 
 
 def percent(fraction: float) -> str:
@@ -82,16 +78,18 @@ def percent(fraction: float) -> str:
 
 
 def _details(info: "ModelInfo") -> list[tuple[str, str]]:
+    from inceptionnext_jax.models.counts import Counts
+
     pairs = []
     for field in dataclasses.fields(info):
         value = getattr(info, field.name)
-        if field.name.endswith(("params", "macs")) and value is not None:
-            value = f"{value:,}"
+        if field.name == "family":
+            continue
+        if field.name in Counts._fields:
+            value = _number(value)
         elif field.name == "top1" and value is not None:
             value = percent(value)
         elif isinstance(value, tuple):
             value = ", ".join(f"{part:g}" for part in value)
         pairs.append((field.name, "" if value is None else str(value)))
-        if field.name == "macs":
-            pairs += _counts(info).items()
     return pairs

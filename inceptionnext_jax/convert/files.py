@@ -1,7 +1,7 @@
-"""Weight files by PyTorch names: .safetensors, .npz, and .pth/.pt/.bin of torch.save.
+"""Weight files with PyTorch names: .safetensors, .npz, and .pth/.pt/.bin from torch.save.
 
-Nothing in a file is executed, no size in it is believed before it is checked against the file, and
-whatever is wrong is one UserError that names the file.
+Nothing in a file is executed, sizes are checked against the file before they are used, and every
+fault is one UserError that names the file.
 """
 
 import math
@@ -17,10 +17,10 @@ from inceptionnext_jax.convert.torch_file import ZIP_ERRORS, Tensor, TorchFile, 
 from inceptionnext_jax.errors import UserError, suggestion
 
 Arrays = dict[str, np.ndarray]
-# Where checkpoints keep their weights; averages first, as timm's --initial-checkpoint does.
+# Entries with a checkpoint's weights; averages first, as in timm's --initial-checkpoint.
 ENTRIES = ("model_ema", "state_dict_ema", "model", "state_dict")
-_WRAPPER = "module."  # what PyTorch's data-parallel wrappers put before every name
-_DEFLATE_LIMIT = 1100  # no deflated byte stands for more bytes than 1,032
+_WRAPPER = "module."  # prefix of every name in PyTorch's data-parallel wrappers
+_DEFLATE_LIMIT = 1100  # a deflated byte expands to 1,032 bytes at most
 _NPY_HEADERS: dict[tuple[int, int], Callable[..., Any]] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -32,7 +32,7 @@ _SAFETENSORS_TYPES = {
 
 
 class StateDict(NamedTuple):
-    """Arrays by PyTorch name, and the entry of the file that they were under ("": the file)."""
+    """Arrays by PyTorch name, and the file's entry that held them ("": the file itself)."""
 
     arrays: Arrays
     entry: str
@@ -47,13 +47,13 @@ def read_weights(path: Path, key: str | None = None) -> StateDict:
         but tensors, else the first of `ENTRIES` that does.
 
     Raises:
-      UserError: It is missing, of another kind, damaged, asks to run code, has no such entry, or
-        holds numbers that are not finite.
+      UserError: The file is missing, of another kind, damaged, asks to run code, has no such entry,
+        or holds numbers that are not finite.
     """
     reader = _READERS.get(path.suffix)
     if reader is None:
         raise UserError(
-            f"{path} is no known kind of weight file, expected one of {', '.join(_READERS)}"
+            f"{path} is not a known kind of weight file, expected one of {', '.join(_READERS)}"
         )
     if not path.is_file():
         raise UserError(f"{path} does not exist; expected a {path.suffix} file")
@@ -68,7 +68,7 @@ def read_weights(path: Path, key: str | None = None) -> StateDict:
 
 
 def is_weight_file(path: Path) -> bool:
-    """Whether the suffix is one that `read_weights` takes."""
+    """Whether `read_weights` reads files with this suffix."""
     return path.suffix in _READERS
 
 
@@ -89,23 +89,23 @@ def _check_finite(path: Path, arrays: Arrays) -> None:
 def _read_safetensors(path: Path, key: str | None) -> StateDict:
     from safetensors import SafetensorError, deserialize
 
-    _no_key(path, key)
+    _refuse_key(path, key)
     try:  # checks the header against the file's length
         found = deserialize(path.read_bytes())
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{path} is not a readable safetensors file ({error})") from error
     arrays = {}
-    for name, about in found:
-        if about["dtype"] not in _SAFETENSORS_TYPES:
-            raise UserError(f"{path} has {name} of type {about['dtype']}, which is not read here")
-        values = np.frombuffer(about["data"], _SAFETENSORS_TYPES[about["dtype"]])
-        values = values.reshape(about["shape"])
-        arrays[name] = widen_bfloat16(values) if about["dtype"] == "BF16" else values
+    for name, tensor in found:
+        if tensor["dtype"] not in _SAFETENSORS_TYPES:
+            raise UserError(f"{path} has {name} of type {tensor['dtype']}, which is not supported")
+        values = np.frombuffer(tensor["data"], _SAFETENSORS_TYPES[tensor["dtype"]])
+        values = values.reshape(tensor["shape"])
+        arrays[name] = widen_bfloat16(values) if tensor["dtype"] == "BF16" else values
     return StateDict(arrays, "")
 
 
 def _read_npz(path: Path, key: str | None) -> StateDict:
-    _no_key(path, key)
+    _refuse_key(path, key)
     try:
         with zipfile.ZipFile(path) as archive:
             total = path.stat().st_size
@@ -121,7 +121,7 @@ def _read_npz(path: Path, key: str | None) -> StateDict:
 
 
 def _read_npy(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, total: int) -> np.ndarray:
-    """One array; raises ValueError when its header and its bytes do not agree."""
+    """Reads one array; raises ValueError if its header and its bytes disagree."""
     if entry.compress_size > total or entry.file_size > _DEFLATE_LIMIT * (entry.compress_size + 1):
         raise ValueError(f"{entry.filename} claims {entry.file_size:,} bytes")
     with archive.open(entry) as file:
@@ -137,7 +137,7 @@ def _read_npy(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, total: int) -> n
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
 
 
-def _no_key(path: Path, key: str | None) -> None:
+def _refuse_key(path: Path, key: str | None) -> None:
     if key is not None:
         raise UserError(f"{path} has no entries to choose from: leave the key {key!r} out")
 

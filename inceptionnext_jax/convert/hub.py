@@ -8,12 +8,12 @@ from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.runtime.log_levels import log_level
 
 PREFIX = "hf://"
-FILES = ("model.safetensors", "pytorch_model.bin")  # the first that is there
+FILES = ("model.safetensors", "pytorch_model.bin")  # the first that exists is fetched
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def is_hub_id(source: str) -> bool:
-    """Whether `source` reads as hf://owner/name, or as owner/name and no such path exists."""
+    """Whether `source` is hf://owner/name, or owner/name while no such path exists."""
     if source.startswith(PREFIX):
         return True
     return _NAME.fullmatch(source) is not None and not Path(source).exists()
@@ -22,26 +22,26 @@ def is_hub_id(source: str) -> bool:
 def fetch_weights(source: str) -> Path:
     """Returns the weight file of a hub id, in huggingface_hub's cache (HF_HOME, HF_HUB_OFFLINE).
 
-    Raises UserError when it cannot be had, saying which file to fetch from where.
+    Raises UserError if it cannot be fetched, with the address to fetch it from by hand.
     """
     name = source.removeprefix(PREFIX)
     if not _NAME.fullmatch(name):
-        raise UserError(f"{source!r} is no hub id, expected hf://owner/name")
+        raise UserError(f"{source!r} is not a hub id, expected hf://owner/name")
     from huggingface_hub import errors, hf_hub_download
 
     missing: list[str] = []
     for file in FILES:
         try:
-            with log_level("huggingface_hub", logging.ERROR):  # it logs each of many attempts
+            with log_level("huggingface_hub", logging.ERROR):  # it logs every retry
                 return Path(hf_hub_download(name, file))
-        except errors.LocalEntryNotFoundError as error:  # no network; a kind of the next
-            raise _out_of_reach(source, name, "no network, or HF_HUB_OFFLINE is set") from error
+        except errors.LocalEntryNotFoundError as error:  # no network; a subclass of the next
+            raise _unreachable(source, name, "no network, or HF_HUB_OFFLINE is set") from error
         except errors.EntryNotFoundError:
             missing.append(file)
         except (errors.RepositoryNotFoundError, errors.GatedRepoError) as error:
-            raise _out_of_reach(source, name, "the hub does not show it to you") from error
+            raise _unreachable(source, name, "the hub does not show it to you") from error
         except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError) as error:
-            raise _out_of_reach(source, name, type(error).__name__) from error
+            raise _unreachable(source, name, type(error).__name__) from error
     raise UserError(f"hub repository {name} holds none of {', '.join(missing)}")
 
 
@@ -55,10 +55,10 @@ def fetch_config(source: str) -> Path | None:
         return None
 
 
-def _out_of_reach(source: str, name: str, why: str) -> UserError:
-    own = "" if source.startswith(PREFIX) else f"{source} is no file or folder here, and "
+def _unreachable(source: str, name: str, why: str) -> UserError:
+    missing = "" if source.startswith(PREFIX) else f"{source} is not a file or folder here, and "
     return UserError(
-        f"{own}hub id {name} cannot be fetched ({why}); fetch "
+        f"{missing}hub id {name} cannot be fetched ({why}); fetch "
         f"https://huggingface.co/{name}/resolve/main/{FILES[0]} and config.json beside it where "
         f"there is a network, put both into a folder on this machine, and give that folder "
         f"instead of {source}"

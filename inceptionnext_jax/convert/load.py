@@ -9,9 +9,9 @@ from inceptionnext_jax.convert import files, hub, url
 from inceptionnext_jax.convert.torch_weights import MismatchError, from_torch
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.runtime.multihost import on_process_zero
+from inceptionnext_jax.types import Variables
 from inceptionnext_jax.workdir.storage import StoragePath, in_bucket, storage_path
 
-Variables = dict[str, Any]
 Say = Callable[[str], None]
 SHOWN = 5  # names of one kind that a message lists
 CONFIG = "config.json"
@@ -19,12 +19,12 @@ WEIGHTS = "model.safetensors"  # beside it; both names are timm's
 
 
 class Location(NamedTuple):
-    """Where weights lie on this machine: a weight file or a step's folder.
+    """A weight file on this machine, or a step's folder.
 
     Attributes:
-      path: The file, or the folder; that of a step may be in a bucket.
+      path: The file or folder; a step's folder may be in a bucket.
       is_step: Whether it is a step of a run.
-      config: The config.json that tells what the file is of, if there is one.
+      config: The config.json that names the file's model, if there is one.
     """
 
     path: StoragePath
@@ -35,17 +35,17 @@ class Location(NamedTuple):
 def locate_source(
     source: str | Path, say: Say = lambda text: None, sha256: str | None = None
 ) -> Location:
-    """Finds, and fetches where needed, what `source` means.
+    """Finds the weights that `source` names, and fetches them if needed.
 
     Args:
       source: A workdir, a step's folder, a folder with `WEIGHTS` in it, a weight file in PyTorch's
         names (`convert.files`), a URL of one, or a hub id: hf://owner/name, or owner/name where
         there is no such path.
-      say: Told what was fetched.
-      sha256: What the file at a URL must have.
+      say: Receives a line about each fetch.
+      sha256: Expected SHA-256 of the file at a URL.
 
     Raises:
-      UserError: There is nothing of the kind, or it cannot be fetched.
+      UserError: There are no such weights, or they cannot be fetched.
     """
     if url.is_url(str(source)):
         return Location(url.fetch(str(source), sha256, say))
@@ -54,10 +54,10 @@ def locate_source(
     path = storage_path(source)
     is_file = files.is_weight_file(path)
     if is_file and in_bucket(path):
-        raise UserError(f"{source}: of a bucket only runs are read; copy the file to this machine")
+        raise UserError(f"{source}: only runs are read from a bucket; copy the file here")
     if is_file and not path.is_dir():
         return Location(path)
-    step = on_process_zero(lambda: str(find_step(path) or ""))  # one of many processes reads it all
+    step = on_process_zero(lambda: str(find_step(path) or ""))  # it reads the whole step
     if step:
         return Location(storage_path(step), is_step=True)
     if not in_bucket(path) and (path / WEIGHTS).is_file():
@@ -87,8 +87,8 @@ def load_weights(
 ) -> tuple[Variables, Variables | None, dict[str, Any]]:
     """Returns (variables, averages or None, meta) as host arrays in the plain tree.
 
-    source, say: as in `locate_source`; also told what was chosen where there was a choice.
-    meta is {} for a weight file. Raises UserError when nothing readable is there, or a weight file
+    source, say: As in `locate_source`; `say` also receives the choice between several entries.
+    meta is {} for a weight file. Raises UserError if there is nothing readable, or a weight file
     does not fit the model.
     """
     found = locate_source(source, say)
@@ -104,11 +104,11 @@ def read_file(
     say: Say = lambda text: None,
     key: str | None = None,
 ) -> Variables:
-    """Variables of a weight file; `key` as in `files.read_weights`, options of `create_model`.
+    """The variables in a weight file; `key` as in `files.read_weights`, options of `create_model`.
 
     Raises:
-      MismatchError: It does not fit the model.
-      UserError: It cannot be read.
+      MismatchError: The file does not fit the model.
+      UserError: The file cannot be read.
     """
     arrays, entry = files.read_weights(path, key)
     if entry and key is None:
@@ -118,7 +118,7 @@ def read_file(
     except MismatchError as error:
         raise MismatchError(
             f"{path} does not fit model.name={model_name}: {summary(error.kinds)}; name the model "
-            f"that the file is of",
+            f"that the file belongs to",
             error.problems,
         ) from error
 

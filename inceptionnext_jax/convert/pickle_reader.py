@@ -1,8 +1,8 @@
-"""A reader of pickles that can build plain data and nothing else.
+"""A pickle reader that can build plain data and nothing else.
 
-Python's own unpickler runs what a file names. This one is a small stack machine over the opcodes
-that torch.save writes for tensors, containers and numbers: names stay names (`Global`), the few
-calls that are allowed are looked up in a table, and no attribute of anything is ever set.
+Python's own unpickler runs code that a file names. This one is a small stack machine over the
+opcodes that torch.save writes for tensors, containers and numbers: names stay names (`Global`), the
+few allowed calls are looked up in a table, and no attribute is ever set.
 """
 
 import pickletools
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 
 class Global(NamedTuple):
-    """What a pickle calls by name, such as `collections.OrderedDict`; only the name."""
+    """The name of a callable in a pickle, such as `collections.OrderedDict`."""
 
     name: str
 
 
 class RefusedError(ValueError):
-    """A pickle asks for something that is not plain data; the message says what for."""
+    """A pickle asks for something other than plain data; the message names it."""
 
 
 Call = Callable[..., Any]
@@ -38,17 +38,17 @@ _MARK = object()
 
 
 def read_pickle(data: bytes, calls: Mapping[str, Call], persistent: Callable[[Any], Any]) -> Any:
-    """Returns what a pickle holds.
+    """Returns the object in a pickle.
 
     Args:
       data: The pickle.
-      calls: What may be called, by full name; raise ValueError or TypeError in them for bad
-        arguments.
-      persistent: Makes an object of a persistent id.
+      calls: Allowed callables by full name; they raise ValueError or TypeError for bad arguments.
+      persistent: Builds an object from a persistent id.
 
     Raises:
-      RefusedError: It asks for another call, or for an operation that plain data do not need.
-      ValueError: It is damaged.
+      RefusedError: The pickle asks for another call, or for an operation that plain data do not
+        need.
+      ValueError: The pickle is damaged.
     """
     machine = _Machine(calls, persistent)
     try:
@@ -91,7 +91,7 @@ class _Machine:
         return values[::-1]
 
     def _top(self, kind: type) -> Any:
-        """The value on top, which the next operation changes."""
+        """The value on top, for the next operation to change."""
         if type(self._stack[-1]) is not kind:
             raise ValueError(f"its pickle is damaged (no {kind.__name__} where one should be)")
         return self._stack[-1]
@@ -123,7 +123,7 @@ class _Machine:
             self._fill(name)
 
     def _fill(self, name: str) -> None:
-        """Operations that build containers."""
+        """Runs an operation that builds a container."""
         if name in ("TUPLE", "LIST"):
             values = self._to_mark()
             self._stack.append(tuple(values) if name == "TUPLE" else values)
@@ -150,7 +150,7 @@ class _Machine:
             raise RefusedError(f"the operation {name}")
 
     def _named(self, name: str, argument: Any) -> None:
-        """Operations that in Python's unpickler import, call and set attributes."""
+        """Runs an operation that in Python's unpickler imports, calls or sets attributes."""
         if name == "GLOBAL":
             self._push_global(*argument.split(" ", 1))
         elif name == "STACK_GLOBAL":
@@ -162,7 +162,7 @@ class _Machine:
                 raise RefusedError("a call of something without a name")
             self._stack.append(self._calls[called.name](*arguments))
         elif name == "BUILD":
-            # A state dict's `_metadata`: not needed, and no attribute is set for a stranger.
+            # A state dict's `_metadata`: not needed, and untrusted files set no attributes.
             self.pop()
             self._top(dict)
         else:
@@ -180,7 +180,7 @@ def _pairs(values: list[Any]) -> dict[Any, Any]:
 
 
 def plain_keys(keys: list[Any]) -> list[Any]:
-    """Keys as they are; hashing a tuple nested a million deep would crash the interpreter."""
+    """Returns `keys`, all plain: hashing a tuple nested a million deep would crash Python."""
     if not all(isinstance(key, str | int | float | None) for key in keys):
         raise ValueError("its pickle has a key that is neither text nor a number")
     return keys

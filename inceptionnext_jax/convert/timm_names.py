@@ -1,4 +1,4 @@
-"""What timm calls our models."""
+"""timm's names of our models."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,18 @@ from inceptionnext_jax.models.registry import list_models, model_info
 
 
 def timm_name(name: str) -> str:
-    """timm's name of the architecture; where timm has none, what it would be.
+    """Returns timm's name of the architecture, or one in its style where timm has none.
 
-    Published weights lie at timm/<architecture>.<what they were trained on>.
+    Published weights lie at timm/<architecture>.<training data>.
     """
     architecture = model_info(name).hub_id.removeprefix("timm/").partition(".")[0]
     return architecture or name.replace("inceptionnext_", "inception_next_")
 
 
 def our_name(architecture: str, input_size: Sequence[int] = ()) -> str | None:
-    """Our name of a timm architecture, or None if it is none of ours.
+    """Returns our name of a timm architecture, or None if there is no such model.
 
-    input_size: [3, H, W] of the weights, which tells networks apart that differ in nothing else.
+    input_size: [3, H, W] of the weights, which distinguishes networks that differ in nothing else.
     """
     found = [name for name in list_models() if timm_name(name) == architecture]
     large = [name for name in found if input_size and name.endswith(f"_{input_size[-1]}")]

@@ -2,7 +2,7 @@
 
 Such a file is a zip archive: `data.pkl` describes objects and tensors, `data/<key>` holds the
 numbers. The description is read by `pickle_reader`, and every size in it is checked against the
-bytes that are there before anything of that size is made.
+bytes present before anything of that size is allocated.
 """
 
 import math
@@ -18,7 +18,7 @@ import numpy as np
 from inceptionnext_jax.convert.pickle_reader import Global, RefusedError, plain_keys, read_pickle
 from inceptionnext_jax.errors import UserError
 
-_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that old files begin with
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes of old files
 _STORAGES = {
     "torch.DoubleStorage": "<f8",
     "torch.FloatStorage": "<f4",
@@ -31,7 +31,7 @@ _STORAGES = {
     "torch.ByteStorage": "<u1",
     "torch.BoolStorage": "?",
 }
-# What reading a damaged archive may raise; RuntimeError stands for encryption.
+# Errors that reading a damaged archive may raise; RuntimeError stands for encryption.
 ZIP_ERRORS = (
     zipfile.BadZipFile, ValueError, KeyError, OSError, EOFError, RuntimeError, struct.error,
     zlib.error,
@@ -39,7 +39,7 @@ ZIP_ERRORS = (
 
 
 class Storage(NamedTuple):
-    """Numbers in the archive: `key` of `data/<key>`, their type and how many."""
+    """Numbers in the archive: `key` of `data/<key>`, their type and their count."""
 
     key: str
     dtype: str
@@ -47,7 +47,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A view of a storage; sizes as the file claims them. `array` makes the numbers of it."""
+    """A view of a storage, with sizes as the file claims them; `TorchFile.array` reads it."""
 
     storage: Storage
     offset: int
@@ -56,10 +56,10 @@ class Tensor(NamedTuple):
 
 
 class TorchFile:
-    """An open file of torch.save; `root` is what was saved, with `Tensor` for its tensors."""
+    """An open file of torch.save; `root` is the saved object, with `Tensor` for its tensors."""
 
     def __init__(self, path: Path):
-        """Raises UserError when it is no such file, is damaged, or asks for more than data."""
+        """Raises UserError if the file is of another kind, damaged, or asks for more than data."""
         self._path = path
         with path.open("rb") as file:
             start = file.read(len(_LEGACY))
@@ -78,7 +78,7 @@ class TorchFile:
         except RefusedError as error:
             raise UserError(
                 f"{path} asks for {error} while it is read, and only tensors, plain containers and "
-                f"numbers are allowed; where you trust it, load it in PyTorch and save "
+                f"numbers are allowed; if you trust it, load it in PyTorch and save "
                 f"the state dict alone"
             ) from error
         except ZIP_ERRORS as error:
@@ -108,7 +108,7 @@ class TorchFile:
         return read_pickle(self._read("data.pkl"), _CALLS, _storage)
 
     def _read(self, name: str) -> bytes:
-        """An entry's bytes; torch.save never compresses, so that no entry exceeds the file."""
+        """An entry's bytes; torch.save never compresses, so no entry exceeds the file."""
         entry = self._archive.getinfo(self._folder + name)
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise ValueError(f"entry {entry.filename} is compressed, which torch.save never does")
@@ -117,9 +117,9 @@ class TorchFile:
         return self._archive.read(entry)
 
     def array(self, name: str, tensor: Tensor) -> np.ndarray:
-        """The numbers of a tensor, in an array of its own; bfloat16 becomes float32.
+        """A tensor's numbers in a new array; bfloat16 becomes float32.
 
-        Raises UserError, naming the tensor, when they are not in the file.
+        Raises UserError, naming the tensor, if they are not in the file.
         """
         storage, offset, shape, strides = tensor
         try:
@@ -147,7 +147,7 @@ class TorchFile:
 
 
 def widen_bfloat16(bits: np.ndarray) -> np.ndarray:
-    """uint16 bit patterns of bfloat16 -> the same numbers in float32."""
+    """Converts bfloat16 bit patterns, uint16, to the same numbers in float32."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
@@ -155,7 +155,7 @@ def _storage(identity: Any) -> Storage:
     """('storage', type, key, location, length), as torch.save writes it."""
     kind, dtype, key, _, length = identity
     if kind != "storage" or type(dtype) is not Global or dtype.name not in _STORAGES:
-        raise ValueError("a tensor's storage is of no known kind")
+        raise ValueError("a tensor's storage is of an unknown kind")
     if type(key) is not str or not key.isdigit() or not _natural(length):
         raise ValueError("a tensor's storage has no valid key and length")
     return Storage(key, _STORAGES[dtype.name], length)
@@ -166,7 +166,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
     if type(storage) is not Storage or type(shape) is not tuple or type(strides) is not tuple:
         raise ValueError("a tensor is not described as torch.save does it")
     if not all(map(_natural, (offset, *shape, *strides))) or len(shape) != len(strides):
-        raise ValueError("a tensor's sizes are no whole numbers")
+        raise ValueError("a tensor's sizes are not whole numbers")
     if len(shape) > 32:
         raise ValueError(f"a tensor has {len(shape)} axes")
     return Tensor(storage, offset, shape, strides)

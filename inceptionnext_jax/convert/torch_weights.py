@@ -1,7 +1,7 @@
 """Conversion of variables from and to PyTorch state dicts, checked as a whole.
 
-Every missing, unexpected, misshapen or non-float array is collected and reported in one error, so
-that nobody meets them one run at a time.
+Every missing, unexpected, misshapen or non-float array is collected and reported in one error,
+rather than one per run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,17 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
-from inceptionnext_jax.convert.tables import Leaf, Rule, family, locate
+from inceptionnext_jax.convert.tables import family, locate
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.family import Path
+from inceptionnext_jax.models.names import Leaf, Table
 from inceptionnext_jax.models.registry import create_model
 from inceptionnext_jax.models.stacking import unstack_blocks
 
-# What PyTorch's BatchNorm keeps besides its statistics; momentum makes it meaningless here.
+# Kept by PyTorch's BatchNorm besides its statistics; meaningless with a momentum.
 _COUNTER = "num_batches_tracked"
-# What follows from a network's sizes: counted, and in older files of Swin the pairs of positions.
+# Arrays without learned values: the counter and, in older files of Swin, pairs of positions.
 _DERIVED = (_COUNTER, "relative_position_index", "attn_mask")
-
-Path = tuple[str, ...]
 
 
 def from_torch(
@@ -36,17 +36,18 @@ def from_torch(
     """Converts a PyTorch state dict in the authors' or timm's names, whichever it has.
 
     Args:
-      name: Of the model, as in `create_model`.
+      name: Name of the model, as in `create_model`.
       state_dict: Arrays, or PyTorch tensors, of any float type.
       num_classes: Expected number; None takes it from the classifier.
-      deployed: The arrays are of the deployed form, `create_model(name).clone(is_deployed=True)`.
-      **options: Of `create_model`, such as `stage_depths`, where the net is not the named one.
+      deployed: Whether the arrays are of the deployed form, a model with `is_deployed=True`.
+      **options: Options of `create_model`, such as `stage_depths`, that the net was made with.
 
     Returns:
-      {"params": …, "batch_stats": …} of float32 numpy arrays, unstacked.
+      {"params": …} and, where the model has them, "batch_stats" and "host", of float32 numpy
+      arrays, unstacked.
 
     Raises:
-      UserError: Arrays are missing, left over, of another shape or no floats: all are named.
+      UserError: Arrays are missing, left over, of another shape or not floats: all are named.
     """
     arrays = {key: _as_numpy(value) for key, value in state_dict.items()}
     known = family(name, deployed)
@@ -80,18 +81,18 @@ def to_torch(
     """Converts variables to a state dict that PyTorch's models load strictly.
 
     Args:
-      name: Of the model, as in `create_model`.
-      variables: {"params": …, "batch_stats": …}, plain or of a scanned model.
-      layout: Whose names to write: "timm" or, the authors', "official".
-      deployed: The variables are of the deployed form.
-      **options: Of `create_model`, such as `stage_depths`, where the net is not the named one.
+      name: Name of the model, as in `create_model`.
+      variables: The model's collections, plain or of a scanned model.
+      layout: Names to write: "timm" or, for the authors', "official".
+      deployed: Whether the variables are of the deployed form.
+      **options: Options of `create_model`, such as `stage_depths`, that the net was made with.
 
     Returns:
       float32 numpy arrays by PyTorch name, and an int64 zero for each BatchNorm's counter.
 
     Raises:
-      UserError: Arrays are missing, left over, of another shape or no floats: all are named. Or
-        PyTorch's names have no place for a value (the slope of a VanillaNet in training).
+      UserError: Arrays are missing, left over, of another shape or not floats: all are named. Or a
+        value has no name in PyTorch (the slope of a VanillaNet in training).
     """
     known = family(name, deployed)
     table = known.naming(layout)
@@ -116,7 +117,7 @@ def to_torch(
 
 
 class Problem(NamedTuple):
-    """One array that does not fit: its name, what is wrong, and what was found and expected."""
+    """One array that does not fit: its name, one of `KINDS`, what was found and expected."""
 
     name: str
     kind: str
@@ -130,7 +131,7 @@ class Problem(NamedTuple):
 
 
 class MismatchError(UserError):
-    """Arrays do not fit a model; `problems` has each of them."""
+    """Arrays that do not fit a model; `problems` lists them."""
 
     def __init__(self, message: str, problems: Sequence[Problem]):
         super().__init__(message)
@@ -138,7 +139,7 @@ class MismatchError(UserError):
 
     @property
     def kinds(self) -> dict[str, list[str]]:
-        """Names by what is wrong with them."""
+        """Names of the arrays by kind of problem."""
         return _by_kind(self.problems)
 
 
@@ -151,13 +152,13 @@ def _by_kind(problems: Sequence[Problem]) -> dict[str, list[str]]:
 
 
 class Problems:
-    """What is wrong with a set of arrays."""
+    """The problems of a set of arrays."""
 
     def __init__(self) -> None:
         self._found: list[Problem] = []
 
     def check(self, key: str, array: np.ndarray | None, shape: tuple[int, ...]) -> bool:
-        """Returns whether an array can be used, and notes why not."""
+        """Returns whether an array can be used, and notes the problem if not."""
         if array is None:
             self._found.append(Problem(key, "missing", "none", str(shape)))
         elif array.shape != shape:
@@ -169,11 +170,11 @@ class Problems:
         return False
 
     def unexpected(self, key: str, array: np.ndarray) -> None:
-        """Notes an array that the model has no place for."""
+        """Notes an array that the model does not have."""
         self._found.append(Problem(key, "unexpected", str(array.shape), "none"))
 
     def report(self, summary: str) -> None:
-        """Raises one error with all problems if there are any."""
+        """Raises one error with all problems, if there are any."""
         if self._found:
             kinds = _by_kind(self._found).items()
             listed = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in kinds]
@@ -195,15 +196,15 @@ def _check_implied(implied: Mapping[Path, float], arrays: Mapping[Path, np.ndarr
     for path, value in implied.items():
         if path in arrays and np.any(arrays[path] != value):
             raise UserError(
-                f"{'/'.join(path)} is {arrays[path]:g}, and PyTorch's names have no place for it: "
-                f"they mean {value:g}; convert weights that have that"
+                f"{'/'.join(path)} is {arrays[path]:g}, which PyTorch's names cannot hold: "
+                f"they mean {value:g}; convert weights with that value"
             )
 
 
 def _template(
     name: str, num_classes: int, options: Mapping[str, Any], deployed: bool
 ) -> dict[Path, jax.ShapeDtypeStruct]:
-    """Returns path -> shape of every array that the model has."""
+    """Returns {path: shape} of every array of the model."""
     model = create_model(name, **{**options, "num_classes": num_classes})
     return _shapes(model.clone(is_deployed=True) if deployed else model)
 
@@ -214,15 +215,15 @@ def _shapes(model: nn.Module) -> dict[Path, jax.ShapeDtypeStruct]:
 
 
 def _coverage(
-    table: tuple[Rule, ...],
+    table: Table,
     template: Mapping[Path, jax.ShapeDtypeStruct],
     arrays: Mapping[str, Any],
 ) -> int:
-    """Returns how many of the model's arrays are there, by name and rank, if `table` names them."""
-    places = ((locate(table, path[1:]), expected) for path, expected in template.items())
+    """Returns how many of the model's arrays a table finds, by name and rank."""
+    located = ((locate(table, path[1:]), expected) for path, expected in template.items())
     return sum(
         key in arrays and arrays[key].ndim == len(_torch_shape(leaf, expected))
-        for (key, leaf), expected in places
+        for (key, leaf), expected in located
     )
 
 
@@ -234,11 +235,11 @@ def _as_numpy(value: Any) -> np.ndarray:
     """Converts arrays and, without importing PyTorch, its tensors."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":  # which numpy does not know
+        if str(value.dtype) == "torch.bfloat16":  # unknown to numpy
             value = value.float()
     return np.asarray(value)
 
 
 def _length(bias: np.ndarray | None, default: int = 1000) -> int:
-    """Returns the number of classes, or the default if the classifier cannot tell."""
+    """Returns the number of classes, or the default without a valid classifier."""
     return bias.shape[0] if bias is not None and bias.size and bias.ndim == 1 else default

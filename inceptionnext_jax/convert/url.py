@@ -26,12 +26,12 @@ def is_url(source: str) -> bool:
 
 
 def cached_path(address: str) -> Path:
-    """Where the file at `address` is kept: XDG_CACHE_HOME, or else ~/.cache."""
+    """Returns the path for the file at `address` in the cache (XDG_CACHE_HOME or ~/.cache)."""
     name = Path(urllib.parse.unquote(urllib.parse.urlsplit(address).path)).name
     safe = re.sub(r"[^\w.-]", "_", name)
     if not is_weight_file(Path(safe)):
         raise UserError(
-            f"{address} is the address of no weight file: it should end in .safetensors, .npz, "
+            f"{address} is not the address of a weight file: it should end in .safetensors, .npz, "
             f".pth, .pt or .bin"
         )
     digest = hashlib.sha256(address.encode()).hexdigest()[:12]
@@ -41,16 +41,16 @@ def cached_path(address: str) -> Path:
 def fetch(
     address: str, sha256: str | None = None, say: Callable[[str], None] = lambda text: None
 ) -> Path:
-    """Returns the file at `address`, from the cache where it is there.
+    """Returns the file at `address`, from the cache if it is there.
 
     Args:
       address: https://…, or http://… together with `sha256`.
-      sha256: What the file must have, 64 hexadecimal digits; None takes what the file's name ends
-        in, if anything.
-      say: Told the sum of a file that nothing was known of.
+      sha256: Expected SHA-256, 64 hexadecimal digits; None takes the digits at the end of the
+        file's name, if any.
+      say: Receives the sum of a file whose sum was unknown.
 
     Raises:
-      UserError: It cannot be fetched, or has another sum; nothing is kept then.
+      UserError: The file cannot be fetched, or has another sum; nothing is kept then.
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise UserError(f"sha256={sha256!r} is not 64 hexadecimal digits")

@@ -5,21 +5,8 @@ from dataclasses import dataclass, replace
 from inceptionnext_jax.data import digits, synthetic
 from inceptionnext_jax.data.dataset import Dataset, Example
 from inceptionnext_jax.data.folder import open_folder
+from inceptionnext_jax.data.sizes import known_sizes
 from inceptionnext_jax.errors import UserError
-
-# (train, eval, classes), as published, so that a run can be planned before the data are there.
-_KNOWN_SIZES = {
-    "digits": (digits.NUM_TRAIN, digits.NUM_EVAL, digits.NUM_CLASSES),
-    "synthetic": (synthetic.NUM_TRAIN, synthetic.NUM_EVAL, synthetic.NUM_CLASSES),
-    "imagenet2012": (1_281_167, 50_000, 1000),
-    "cifar10": (50_000, 10_000, 10),
-    "cifar100": (50_000, 10_000, 100),
-}
-
-
-def known_sizes(name: str) -> tuple[int, int, int] | None:
-    """Returns (num_train, num_eval, num_classes) of a well-known data set, else None."""
-    return _KNOWN_SIZES.get(name)
 
 
 def known_dataset(name: str) -> Dataset | None:

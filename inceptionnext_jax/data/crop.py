@@ -1,8 +1,8 @@
-"""From a decoded image to [S, S, 3]: random-resized crop for training, centre crop for evaluation.
+"""Crops to [S, S, 3] pixels: random-resized for training, centred for evaluation.
 
-Resampling is Pillow's, which is antialiased and is what the published accuracies were made with.
-Cropping an array view before handing it to Pillow was the fastest of the exact ways tried (whole
-image with `box=`, which also differs at the borders; 4-channel buffers without a copy).
+Resampling is Pillow's: antialiased, and the one behind the published accuracies. Cropping an array
+view before passing it to Pillow was the fastest exact way tried; the others were the whole image
+with `box=`, which also differs at the borders, and 4-channel buffers without a copy.
 """
 
 import math
@@ -15,7 +15,7 @@ from inceptionnext_jax.data.decode import MAX_PIXELS, BadImageError, decode_pil,
 from inceptionnext_jax.errors import UserError, suggestion
 
 TRIES = 10
-NUM_UNIFORMS = 2 + 4 * TRIES  # flip, interpolation, then four numbers a try
+NUM_UNIFORMS = 2 + 4 * TRIES  # flip, interpolation, then four numbers per try
 
 _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -25,7 +25,7 @@ Box = tuple[int, int, int, int]  # top, left, height, width in pixels
 
 
 def check_interpolation(name: str, *, allow_random: bool) -> None:
-    """Raises UserError for a name that is no interpolation."""
+    """Raises UserError for an unknown interpolation."""
     choices = [*_RESAMPLING, *(["random"] if allow_random else [])]
     if name not in choices:
         raise UserError(
@@ -43,8 +43,8 @@ def random_box(
     """Chooses the box of a random-resized crop, as torchvision and timm do.
 
     Up to ten tries draw an area (a fraction in `scale`) and a log-uniform aspect ratio (width over
-    height, in `ratio`); the first box that fits is placed uniformly. When none fits: the largest
-    centred box whose aspect lies in `ratio`.
+    height, in `ratio`); the first box that fits is placed uniformly. If none fits, the box is the
+    largest centred one whose aspect lies in `ratio`.
 
     uniforms: [4 * TRIES] float64 in [0, 1).
     """
@@ -98,7 +98,7 @@ class RandomResizedCrop:
     ) -> np.ndarray:
         """Returns [size, size, 3] uint8, perhaps a view with a negative stride.
 
-        uniforms: [NUM_UNIFORMS] float64 in [0, 1): all the randomness there is.
+        uniforms: [NUM_UNIFORMS] float64 in [0, 1), the only source of randomness.
         """
         pixels = decode_rgb(image, name)
         height, width = pixels.shape[:2]
@@ -115,8 +115,8 @@ class RandomResizedCrop:
 class CenterCrop:
     """Evaluation: resizes the shorter side to floor(size / crop_pct) and cuts the centre.
 
-    As torchvision does. An image that is smaller than the crop afterwards (crop_pct > 1) is padded
-    with zeros.
+    As torchvision does. An image smaller than the crop afterwards (crop_pct > 1) is padded with
+    zeros.
 
     Attributes:
       size: Pixels on a side of the result.
@@ -135,7 +135,7 @@ class CenterCrop:
     def __call__(self, image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
         """Returns [size, size, 3] uint8.
 
-        Raises BadImageError also for an image so long and thin that resizing it would take more
+        Raises BadImageError also for an image so elongated that resizing it would take more
         than MAX_PIXELS.
         """
         picture = decode_pil(image, name)

@@ -1,4 +1,4 @@
-"""What every data set looks like to the pipelines: two random-access sources and class names."""
+"""The interface of data sets to the pipelines: two random-access sources and class names."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -10,8 +10,8 @@ class Example(NamedTuple):
     """One labelled image.
 
     image: an encoded file (bytes) or a decoded image, [H, W, 3] uint8.
-    label: class index, 0 <= label < num_classes; of multi-label data [num_classes] uint8, 0 or 1.
-    name: where it came from, for messages.
+    label: class index, 0 <= label < num_classes; for multi-label data [num_classes] uint8, 0 or 1.
+    name: the image's origin, for messages.
     """
 
     image: bytes | np.ndarray
@@ -22,8 +22,9 @@ class Example(NamedTuple):
 class Source(Protocol):
     """Examples by index.
 
-    An implementation pickles (worker processes get a copy), opens files lazily in each process,
-    may be read from several threads at once, and returns the same example for an index each time.
+    An implementation is picklable (worker processes get a copy), opens files lazily in each
+    process, allows reads from several threads at once, and always returns the same example for an
+    index.
     """
 
     def __len__(self) -> int: ...
@@ -33,10 +34,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Dataset:
-    """An opened data set. A split that is not there is None.
+    """An opened data set; a missing split is None.
 
-    class_names: one name per class index, as the data give them.
-    multi_label: an image has any number of classes instead of one.
+    class_names: one name per class index, as in the data.
+    multi_label: whether images have any number of classes instead of one.
     """
 
     name: str

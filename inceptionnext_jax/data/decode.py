@@ -1,8 +1,8 @@
-"""Encoded image to RGB pixels, as timm and torchvision see it.
+"""Decoding of image files to RGB pixels, as timm and torchvision do it.
 
-Transparency is dropped, EXIF rotation is not applied, of an animation the first frame counts, grey
-and CMYK become RGB by Pillow's rules. One difference: of 16-bit grey the high byte is taken, as
-OpenCV and TensorFlow do, where Pillow would make nearly all of it white.
+Transparency is dropped, EXIF rotation is not applied, animations yield their first frame, and grey
+and CMYK become RGB by Pillow's rules. One difference: 16-bit grey keeps its high byte, as in
+OpenCV and TensorFlow, where Pillow would turn nearly all of it white.
 
 Evaluation always decodes with Pillow. Training decodes ordinary JPEGs with OpenCV, which gives
 the same pixels as Pillow (both wrap libjpeg-turbo; a test compares them) in less time.
@@ -19,7 +19,7 @@ from PIL import Image
 
 from inceptionnext_jax.errors import UserError
 
-cv2.setNumThreads(0)  # one core per worker: OpenCV's own threads would fight with them
+cv2.setNumThreads(0)  # one core per worker: OpenCV's own threads would compete for them
 
 _CV2_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 MAX_PIXELS = 89_478_485  # Pillow's own warning level: beyond it Pillow decides what to do
@@ -34,8 +34,8 @@ def decode_pil(image: bytes | np.ndarray, name: str = "image") -> Image.Image:
     """Returns the image as Pillow's `convert("RGB")` gives it.
 
     image: an encoded file, or [H, W, 3] uint8, which is only wrapped.
-    Raises BadImageError naming the image when it cannot be decoded; beyond twice MAX_PIXELS
-    Pillow refuses, since that is rather an attack on the memory than a photograph.
+    Raises BadImageError naming the image if it cannot be decoded; Pillow refuses more than twice
+    MAX_PIXELS as an attack on memory.
     """
     if isinstance(image, np.ndarray):
         return Image.fromarray(image)
@@ -46,23 +46,23 @@ def decode_pil(image: bytes | np.ndarray, name: str = "image") -> Image.Image:
             if opened.mode.startswith("I"):
                 opened = _high_byte(opened)
             return opened.convert("RGB")
-    except Exception as error:  # a file from a stranger can be wrong in any way
+    except Exception as error:  # an untrusted file can be wrong in any way
         why = re.sub(r" <_io.BytesIO object at \w+>", "", " ".join(str(error).split()))
         raise BadImageError(f"cannot decode {name}: {why}; replace or remove this file") from error
 
 
 def _high_byte(image: Image.Image) -> Image.Image:
-    """Whole numbers of more than 8 bits -> 8 bits."""
+    """Reduces integers of more than 8 bits to 8 bits."""
     values = np.asarray(image)
     return Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
 
 
 def decode_rgb(image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
-    """Returns the same pixels as `decode_pil`, [H, W, 3] uint8, by the fastest way."""
+    """Returns the same pixels as `decode_pil`, [H, W, 3] uint8, as fast as possible."""
     if isinstance(image, np.ndarray):
         return image
     if _is_plain_jpeg(image):
-        with contextlib.suppress(cv2.error):  # Pillow then says what is wrong
+        with contextlib.suppress(cv2.error):  # Pillow then reports what is wrong
             pixels = cv2.imdecode(np.frombuffer(image, np.uint8), _CV2_FLAGS)
             if pixels is not None:
                 return pixels
@@ -70,10 +70,10 @@ def decode_rgb(image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
 
 
 def _is_plain_jpeg(data: bytes) -> bool:
-    """Whether OpenCV and Pillow agree on `data`: a whole JPEG, grey or YCbCr, of sane size.
+    """Whether OpenCV and Pillow agree on `data`: a complete JPEG, grey or YCbCr, of sane size.
 
-    CMYK and RGB-coded JPEGs are converted differently, and a truncated one is an error to Pillow
-    but grey pixels to some versions of OpenCV.
+    CMYK and RGB-coded JPEGs are converted differently, and a truncated JPEG is an error in Pillow
+    but grey pixels in some versions of OpenCV.
     """
     if data[:2] != b"\xff\xd8" or b"\xff\xd9" not in data[-64:]:
         return False

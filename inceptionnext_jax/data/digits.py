@@ -15,7 +15,7 @@ _SIDE = 32  # pixels, enlarged from 8
 
 @dataclass(frozen=True)
 class MemorySource:
-    """Encoded images that are held in memory."""
+    """Encoded images held in memory."""
 
     images: tuple[bytes, ...]
     labels: tuple[int, ...]
@@ -44,10 +44,10 @@ def open_digits() -> Dataset:
 
 
 def split_digits(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the indices of the training and held-out images, sorted; always the same ones.
+    """Returns the sorted indices of the training and held-out images, always the same.
 
-    Stratified: each class gives the same share, in the order of a hash of the image's number.
-    Shares are rounded by largest remainder, so that the sizes are exactly 1,438 and 359.
+    Stratified: each class contributes the same share, in the order of a hash of the image's number.
+    Shares are rounded by largest remainder, so the sizes are exactly 1,438 and 359.
     """
     order = np.argsort(hash_indices(0, 0, len(labels)), kind="stable")
     shares = np.bincount(labels, minlength=NUM_CLASSES) * NUM_EVAL / len(labels)

@@ -19,12 +19,12 @@ _LAYOUT = "expected DIR/train/<class>/*.JPEG and DIR/val/<class>/*.JPEG"
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Image files of one split; read when asked for.
+    """Image files of one split, read on access.
 
     Paths are kept as one buffer, since a million strings would be slow to send to each worker.
 
     paths: all paths below `root`, UTF-8 with surrogates, joined.
-    ends: [N] int64, where each path ends in `paths`.
+    ends: [N] int64, end of each path in `paths`.
     labels: [N] int32.
     """
 
@@ -49,11 +49,11 @@ class FolderSource:
 def open_folder(directory: str | None, *, train_split: str, eval_split: str) -> Dataset:
     """Lists DIR/{train,val}/<class>/; classes are the sorted folder names of the training split.
 
-    Where there are CSV files of those names instead, images have any number of labels each and
+    If there are CSV files of those names instead, each image has any number of labels and the
     classes are the sorted labels of the training split; see `multilabel`.
 
     The training split is DIR/<train_split>; the evaluation split is DIR/<eval_split> or else the
-    first of val, validation, test that is there. Either may be missing, not both.
+    first of val, validation, test that exists. Either may be missing, but not both.
     Raises UserError for a missing folder, a class without images, or an evaluation class that
     training does not have.
     """
@@ -85,7 +85,7 @@ def open_folder(directory: str | None, *, train_split: str, eval_split: str) -> 
 
 
 def _open_tables(root: Path, train: Path | None, evaluation: Path | None) -> Dataset:
-    """A multi-label data set of the CSV files that are there."""
+    """A multi-label data set from the CSV files that exist."""
     rows = {path: read_rows(path, root) for path in (train, evaluation) if path}
     labels = set().union(*(row.labels for row in next(iter(rows.values()))))
     class_names = tuple(sorted(labels))

@@ -1,6 +1,6 @@
-"""Which example a (step, position) shows, and its random numbers.
+"""The example at each (step, position), and its random numbers.
 
-Everything is integer hashing written out here, because NumPy promises the bits of its bit
+Everything is integer hashing written out here, because NumPy guarantees the bits of its bit
 generators but not of the distributions and shuffles built on them.
 """
 
@@ -34,7 +34,7 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
 
     The two newest epochs are kept, since batches around an epoch's end need both.
     """
-    with _lock:  # otherwise every thread that comes to a new epoch would sort it again
+    with _lock:  # otherwise every thread that reaches a new epoch would sort it again
         return _permutation(seed, epoch, n)
 
 
@@ -46,14 +46,14 @@ def _permutation(seed: int, epoch: int, n: int) -> np.ndarray:
 
 
 def train_index(*, seed: int, step: int, position: int, batch_size: int, num_examples: int) -> int:
-    """Returns the example that global `position` of `step` shows; the epoch's remainder is left."""
+    """Returns the example at a global position of a step; an epoch's remainder is dropped."""
     epoch, step_in_epoch = divmod(step, num_examples // batch_size)
     order = permutation(seed, epoch, num_examples)
     return int(order[step_in_epoch * batch_size + position])
 
 
 def image_uniforms(seed: int, draw: int, count: int) -> np.ndarray:
-    """Returns `count` numbers in [0, 1) for the image drawn as number `draw` of the run.
+    """Returns `count` numbers in [0, 1) for the run's image number `draw`.
 
     draw: step * batch_size + position, so no two images of a run share numbers.
     Returns: [count] float64.

@@ -1,4 +1,4 @@
-"""Images made up on the fly: for benchmarks, dry runs and `:debug`. No files at all."""
+"""Images generated on the fly for benchmarks, dry runs and `:debug`; no files."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ NUM_TRAIN, NUM_EVAL, NUM_CLASSES = 1_281_167, 100, 1000
 class SyntheticSource:
     """A colour gradient that depends on the class, with noise that depends on the image.
 
-    Neighbouring indices have neighbouring labels (index modulo num_classes), so that any split of
-    any size is balanced.
+    Neighbouring indices have neighbouring labels (index modulo num_classes), so any split of any
+    size is balanced.
     """
 
     length: int

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from inceptionnext_jax.data.dataset import Dataset, Example
+from inceptionnext_jax.data.sizes import known_sizes
 from inceptionnext_jax.data.tfrecord import load_or_build_index, read_payload
 from inceptionnext_jax.errors import UserError, first_line, suggestion
 
@@ -19,7 +20,7 @@ _VERSION = re.compile(r"^\d+\.\d+\.\d+$")
 
 @dataclass(frozen=True)
 class Keys:
-    """Names of the features that are used. file_name may be empty."""
+    """Names of the features in use; file_name may be empty."""
 
     image: str
     label: str
@@ -30,10 +31,10 @@ class Keys:
 class TfdsSource:
     """One split of a prepared data set.
 
-    Only paths and numbers travel to worker processes; each opens the data when first asked.
+    Only paths and numbers are sent to worker processes; each opens the data on first access.
 
-    records: for TFRecord [N] structured (shard, offset, length) and the shards' paths; for
-        ArrayRecord None, and TFDS's own data source is used.
+    shards, records: for TFRecord the shards' paths and [N] structured (shard, offset, length); for
+        ArrayRecord () and None, since TFDS's own data source reads it.
     """
 
     builder_dir: str
@@ -58,15 +59,15 @@ class TfdsSource:
             raise
         except Exception as error:  # TFDS and array_record raise all kinds
             raise UserError(
-                f"cannot read example {name}{self._place(index)}: {first_line(error)}; fetch or "
+                f"cannot read example {name}{self._location(index)}: {first_line(error)}; fetch or "
                 f"prepare the data again"
             ) from error
         if self.keys.file_name:
             name += f" {os.fsdecode(features[self.keys.file_name])}"
         return Example(features[self.keys.image], int(features[self.keys.label]), name)
 
-    def _place(self, index: int) -> str:
-        """Where the example lies: " in shard …", byte or record; "" where nobody knows."""
+    def _location(self, index: int) -> str:
+        """The example's shard and its byte or record, as " in shard …"; "" if unknown."""
         if self.records is not None:
             shard, offset, _ = self.records[index].tolist()
             return f" in shard {self.shards[shard]} at byte {offset}"
@@ -108,13 +109,13 @@ class TfdsSource:
 
 
 def open_tfds(name: str, data_dir: str | None, *, train_split: str, eval_split: str) -> Dataset:
-    """Opens a prepared data set, in whichever of the two formats it is.
+    """Opens a prepared data set in either of the two formats.
 
-    name: TFDS's: name[/config][:version]. The newest version is taken without one.
+    name: TFDS's name[/config][:version]; without a version, the newest.
     data_dir: TFDS's data_dir, or the version's folder itself.
-    A split that the data set does not have is None when it was not asked for by another name
-    than the default, and when the other split is there.
-    Raises UserError with the command that prepares the data when they are not there.
+    A missing split is None if its name is the default and the other split exists; otherwise it is
+    an error.
+    Raises UserError with the command that prepares the data if they are missing.
     """
     builder = _builder(_find(name, data_dir))
     keys = _keys(builder.info)
@@ -139,7 +140,7 @@ def open_tfds(name: str, data_dir: str | None, *, train_split: str, eval_split: 
 
 
 def data_root(data_dir: str | None) -> Path:
-    """Returns the folder of prepared data sets: given, TFDS_DATA_DIR or ~/tensorflow_datasets."""
+    """Returns the folder of prepared data: `data_dir`, TFDS_DATA_DIR or ~/tensorflow_datasets."""
     chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return Path(chosen).expanduser()
 
@@ -147,7 +148,7 @@ def data_root(data_dir: str | None) -> Path:
 def _find(name: str, data_dir: str | None) -> Path:
     if not _NAME.match(name):
         raise UserError(
-            f"data.name={name!r} is none of digits, synthetic, folder and no TFDS name "
+            f"data.name={name!r} is neither digits, synthetic or folder nor a TFDS name "
             f"(name, name/config or name:version)"
         )
     root = data_root(data_dir)
@@ -164,8 +165,6 @@ def _find(name: str, data_dir: str | None) -> Path:
     for candidate in sorted(versions, key=lambda v: tuple(map(int, v.split("."))), reverse=True):
         if (folder / candidate / "dataset_info.json").is_file():
             return folder / candidate
-    from inceptionnext_jax.data.catalog import known_sizes
-
     known = ("digits", "synthetic", "folder")
     hint = "" if known_sizes(base) else suggestion(name, known)
     manual = " --manual-dir DIR_OF_THE_TARS" if base == "imagenet2012" else ""
@@ -180,7 +179,7 @@ def _builder(directory: Path) -> Any:
 
     try:
         return tfds.builder_from_directory(str(directory))
-    except Exception as error:  # a file from a stranger can be wrong in any way
+    except Exception as error:  # an untrusted file can be wrong in any way
         raise UserError(
             f"{directory} is not a readable TFDS data set: {first_line(error)}"
         ) from error
@@ -195,11 +194,11 @@ def _decoders(keys: Keys) -> dict[str, Any]:
 def _keys(info: Any) -> Keys:
     import tensorflow_datasets as tfds
 
-    def only(kind: type, what: str) -> str:
+    def only(kind: type, noun: str) -> str:
         found = [key for key, feature in info.features.items() if type(feature) is kind]
         if len(found) != 1:
             raise UserError(
-                f"data set {info.name} has {len(found)} {what} features; classification needs one"
+                f"data set {info.name} has {len(found)} {noun} features; classification needs one"
             )
         return found[0]
 
@@ -239,7 +238,7 @@ def _open_split(builder: Any, keys: Keys, split: str) -> TfdsSource | None:
 def _tfrecord_records(builder: Any, instructions: list) -> tuple[tuple[str, ...], np.ndarray]:
     """Returns the shards' paths and [N] (shard, offset, length) of the chosen records."""
     wanted = {os.path.basename(i.filename) for i in instructions}
-    place: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
+    located: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
     shards: list[str] = []
     for base, split in builder.info.splits.items():
         paths = [Path(path) for path in split.filepaths]
@@ -250,13 +249,13 @@ def _tfrecord_records(builder: Any, instructions: list) -> tuple[tuple[str, ...]
         ends = np.cumsum(index.counts)
         for path, end, count in zip(paths, ends, index.counts, strict=True):
             rows = slice(end - count, end)
-            place[path.name] = len(shards), index.offsets[rows], index.lengths[rows]
+            located[path.name] = len(shards), index.offsets[rows], index.lengths[rows]
             shards.append(str(path))
     kind = np.dtype([("shard", np.int32), ("offset", np.int64), ("length", np.int64)])
     records = np.empty(sum(i.take for i in instructions), kind)
     at = 0
     for i in instructions:
-        number, offsets, lengths = place[os.path.basename(i.filename)]
+        number, offsets, lengths = located[os.path.basename(i.filename)]
         part = records[at : at + i.take]
         part["shard"] = number
         part["offset"] = offsets[i.skip : i.skip + i.take]
@@ -275,7 +274,7 @@ def _check_counts(paths: list[Path], counts: np.ndarray, expected: list[int]) ->
 
 
 def _raise_file_limit() -> None:
-    """Lets this process open as many files as it may: ArrayRecord keeps every shard open."""
+    """Raises this process's limit on open files: ArrayRecord keeps every shard open."""
     try:
         import resource
     except ImportError:  # not on Windows

@@ -2,7 +2,7 @@
 
 A record is: 8 bytes little-endian length, 4 bytes masked CRC-32C of those, the payload, 4 bytes
 masked CRC-32C of the payload. Building the index reads the 12-byte heads only and checks their
-CRCs; it is kept beside the shards, or in the cache folder when that place is read-only.
+CRCs; the index is kept beside the shards, or in the cache folder when theirs is read-only.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from inceptionnext_jax.errors import UserError
 _HEAD, _TAIL = 12, 4  # bytes around the payload
 _FORMAT = 1  # of the index file
 _THREADS = 16  # the walk waits for the disk, not for the processor
-_REPORT_SHARDS = 64  # smaller sets are done before a message could be read
+_REPORT_SHARDS = 64  # smaller sets finish before a message could be read
 
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """Where the records of some shards are.
+    """The positions of all records in some shards.
 
     names: file names, in order. sizes, mtimes: [S] int64, bytes and nanoseconds.
     counts: [S] int64 records in each shard. offsets, lengths: [N] int64, bytes, of the payloads.
@@ -43,24 +43,24 @@ class ShardIndex:
 
 
 def load_or_build_index(paths: Sequence[Path], index_name: str) -> ShardIndex:
-    """Returns the index of the shards `paths` (all in one folder), building it when needed.
+    """Returns the index of the shards `paths` (all in one folder), building it if needed.
 
-    A stored index counts only when the shards' names, sizes and times are those it was built for.
-    Raises UserError naming shard and offset where a shard is missing, cut off or damaged.
+    A stored index is used only if the shards' names, sizes and times match it.
+    Raises UserError naming shard and offset if a shard is missing, cut off or damaged.
     """
     names = tuple(path.name for path in paths)
     stats = [_stat(path) for path in paths]
     sizes = np.array([s.st_size for s in stats], np.int64)
     mtimes = np.array([s.st_mtime_ns for s in stats], np.int64)
-    places = [paths[0].parent / index_name, cache_folder(paths[0].parent) / index_name]
-    for place in places:
-        index = _read_index(place)
+    candidates = [paths[0].parent / index_name, cache_folder(paths[0].parent) / index_name]
+    for file in candidates:
+        index = _read_index(file)
         if index is not None and _is_current(index, names, sizes, mtimes):
             return index
     index = _build(paths, sizes, mtimes)
-    for place in places:
+    for file in candidates:
         with contextlib.suppress(OSError):
-            _write_index(place, index)
+            _write_index(file, index)
             break
     return index
 
@@ -74,8 +74,8 @@ def cache_folder(data_folder: Path) -> Path:
 def read_payload(path: str, offset: int, length: int) -> bytes:
     """Returns the payload at `offset`.
 
-    Opens the file anew each time (microseconds), since a data set can have more shards than a
-    process may hold open.
+    Reopens the file each time (microseconds), since a data set can have more shards than a process
+    may keep open.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -110,21 +110,21 @@ def _is_current(
     )
 
 
-def _read_index(place: Path) -> ShardIndex | None:
+def _read_index(path: Path) -> ShardIndex | None:
     try:
-        with np.load(place, allow_pickle=False) as file:
+        with np.load(path, allow_pickle=False) as file:
             if int(file["format"]) != _FORMAT:
                 return None
             names = tuple(str(name) for name in file["names"])
             fields = ("sizes", "mtimes", "counts", "offsets", "lengths")
             return ShardIndex(names, *(file[field] for field in fields))
-    except Exception:  # not there, damaged in any way or not ours: only a cache, build it again
+    except Exception:  # missing, damaged in any way or foreign: only a cache, so it is rebuilt
         return None
 
 
-def _write_index(place: Path, index: ShardIndex) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
+def _write_index(path: Path, index: ShardIndex) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             np.savez(
@@ -138,7 +138,7 @@ def _write_index(place: Path, index: ShardIndex) -> None:
                 lengths=index.lengths,
             )
         os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide it from the data's other readers
-        os.replace(temporary, place)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -160,12 +160,12 @@ def _build(paths: Sequence[Path], sizes: np.ndarray, mtimes: np.ndarray) -> Shar
 
 
 def _with_progress(parts: Iterator, total: int, folder: str) -> Iterator:
-    told = 0
+    reported = 0  # tenths
     for done, part in enumerate(parts, 1):
         yield part
         tenth = done * 10 // total
-        if total >= _REPORT_SHARDS and tenth > told:
-            told = tenth
+        if total >= _REPORT_SHARDS and tenth > reported:
+            reported = tenth
             print(f"indexing {folder}: {done} of {total} shards", file=sys.stderr, flush=True)
 
 
@@ -189,7 +189,7 @@ def _walk(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
                 break
     fields = np.frombuffer(bytes(heads), np.uint8).reshape(-1, _HEAD)
     wrong = np.flatnonzero(masked_crc32c(fields[:, :8]) != fields[:, 8:].copy().view("<u4")[:, 0])
-    if len(wrong):  # tells a damaged length from a shard that ends early
+    if len(wrong):  # a damaged length, not a shard that ends early
         raise _broken(path, starts[wrong[0]], "has a damaged record (length checksum differs)")
     if fault:
         raise _broken(path, at if "head" in fault else starts[-1], fault)
@@ -197,8 +197,8 @@ def _walk(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(starts, np.int64) + _HEAD, lengths
 
 
-def _broken(path: Path, offset: int, what: str) -> UserError:
-    return UserError(f"shard {path} {what} at byte {offset}; fetch or prepare it again")
+def _broken(path: Path, offset: int, fault: str) -> UserError:
+    return UserError(f"shard {path} {fault} at byte {offset}; fetch or prepare it again")
 
 
 def _crc_table() -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from flax import linen as nn
 
 from inceptionnext_jax.errors import UserError, suggestion
-from inceptionnext_jax.models.vit import VisionTransformer
+from inceptionnext_jax.models.network import last_stage
 
 METHODS = ("gradcam", "gradcam++")
 
@@ -60,16 +60,9 @@ def layers(model: nn.Module, image_size: int) -> dict[str, tuple[int, int, int]]
 
 
 def last_layer(model: nn.Module, shapes: dict[str, tuple[int, int, int]]) -> str:
-    """Returns the layer to explain where none is named: the last stage, all that the head sees.
-
-    Of a vision transformer the head sees the class token alone, and the last that this sees of the
-    patches is the norm before the last attention.
-    """
-    if isinstance(model, VisionTransformer):
-        return [path for path in shapes if path.endswith("/norm1")][-1]
-    outermost = [path for path in shapes if "/" not in path]
-    stages = [path for path in outermost if path.startswith("stages_")]
-    return (stages or outermost or list(shapes))[-1]
+    """Returns the layer to explain where none is named: the network's choice, or the last stage."""
+    choose = getattr(model, "explained_layer", last_stage)
+    return choose(list(shapes))
 
 
 def class_maps(

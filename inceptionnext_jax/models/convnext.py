@@ -6,9 +6,24 @@ Networks for 22K classes are these with num_classes=21841.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
+from inceptionnext_jax.models.family import Family
+from inceptionnext_jax.models.layer_ids import BLOCK, STAGE, by_block
 from inceptionnext_jax.models.metanext import MetaNeXt
+from inceptionnext_jax.models.names import (
+    CONV,
+    LAYER_NORM,
+    LAYER_SCALE,
+    LINEAR,
+    POINTWISE,
+    Leaf,
+    Rule,
+    Table,
+    block_rule,
+    metanext_rules,
+)
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 
 CONVNEXT: dict[str, Any] = {
@@ -18,20 +33,83 @@ CONVNEXT: dict[str, Any] = {
     "norm": "layer",
     "head": "linear",
 }
+
+
+def _timm_names(fc: dict[str, Leaf]) -> Table:
+    """timm's names; MLPs are linear layers there or, in the smallest network, convolutions."""
+    return (
+        *metanext_rules(LAYER_NORM),
+        block_rule("", "", LAYER_SCALE),
+        block_rule(r"/conv_dw", r".conv_dw", CONV),
+        block_rule(r"/norm", r".norm", LAYER_NORM),
+        block_rule(r"/mlp/(fc[12])", r".mlp.\3", fc),
+    )
+
+
+def author_block_names(ours: str, theirs: str, dwconv: str = ".dwconv") -> Table:
+    """Returns the authors' names within blocks, whose paths are `ours` and `theirs`, and heads."""
+    return (
+        Rule(ours, theirs, LAYER_SCALE),
+        Rule(rf"{ours}/conv_dw", rf"{theirs}{dwconv}", CONV),
+        Rule(rf"{ours}/norm", rf"{theirs}.norm", LAYER_NORM),
+        Rule(rf"{ours}/mlp/fc1", rf"{theirs}.pwconv1", LINEAR),
+        Rule(rf"{ours}/mlp/fc2", rf"{theirs}.pwconv2", LINEAR),
+        Rule(r"head/norm", r"norm", LAYER_NORM),
+        Rule(r"head/fc", r"head", LINEAR),
+    )
+
+
+def author_names(dwconv: str = ".dwconv") -> Table:
+    """Returns the authors' names; `dwconv` is that of the depthwise convolution in a block."""
+    return (
+        Rule(r"stem/conv", r"downsample_layers.0.0", CONV),
+        Rule(r"stem/norm", r"downsample_layers.0.1", LAYER_NORM),
+        Rule(r"stages_(\d+)/downsample/norm", r"downsample_layers.\1.0", LAYER_NORM),
+        Rule(r"stages_(\d+)/downsample/conv", r"downsample_layers.\1.1", CONV),
+        *author_block_names(r"stages_(\d+)/blocks_(\d+)", r"stages.\1.\2", dwconv),
+    )
+
+
+def by_authors_layer(paths: Sequence[str]) -> dict[str, int]:
+    """The authors' 12 layers where a net has them, which is with 27 blocks in stage 2; else timm's.
+
+    They are three blocks each, with a downsampling nearby (`optim_factory.py`): so the published
+    fine-tuning of ConvNeXt-S, -B, -L and -XL is theirs, and shallower nets still decay.
+    """
+    depth = len({match[2] for path in paths if (match := BLOCK.match(path)) and match[1] == "2"})
+    if depth != 27:
+        return by_block(paths)
+    return {path: layer for path in paths if (layer := _layer_of_twelve(path)) is not None}
+
+
+def _layer_of_twelve(path: str) -> int | None:
+    if path.startswith("stem/"):
+        return 0
+    stage, block = STAGE.match(path), BLOCK.match(path)
+    if stage is None:
+        return 13 if path.startswith("head/") else None
+    if block is None:
+        return {1: 2, 2: 3, 3: 12}[int(stage[1])]  # downsampling before that stage
+    return {0: 1, 1: 2, 2: 3 + int(block[2]) // 3, 3: 12}[int(stage[1])]
+
+
+_LINEAR, _CONVOLUTIONAL, _AUTHORS = _timm_names(LINEAR), _timm_names(POINTWISE), author_names()
+FAMILY = Family((_LINEAR, _AUTHORS, _CONVOLUTIONAL), official=1, layer_ids=by_authors_layer)
+_ATTO = Family((_CONVOLUTIONAL, _LINEAR, _AUTHORS), official=2, layer_ids=by_authors_layer)
+
 _RELEASE = "https://dl.fbaipublicfiles.com/convnext"
-_SOURCE = "reported by the paper"
 
 
-def _register(
-    name: str, depths: tuple[int, ...], dims: tuple[int, ...], params: int, macs: int, **info: Any
-) -> None:
-    published = {"top1_source": _SOURCE, "licence": "mit"}
+def _register(name: str, depths: tuple[int, ...], dims: tuple[int, ...], **info: Any) -> None:
+    published: dict[str, Any] = {
+        "family": FAMILY,
+        "top1_source": "reported by the paper",
+        "licence": "mit",
+    }
     about = ModelInfo(
         name=name,
         input_size=224,
         stage_depths=depths,
-        params=params,
-        macs=macs,
         **(published | info),
     )
     register_model(about, functools.partial(MetaNeXt, **CONVNEXT, stage_dims=dims))
@@ -41,8 +119,7 @@ _register(
     "convnext_atto",
     (2, 2, 6, 2),
     (40, 80, 160, 320),
-    params=3_695_520,
-    macs=547_332_480,
+    family=_ATTO,
     top1=0.757,
     top1_source="reported by timm, whose network and weights these are",
     weights_url="https://github.com/rwightman/pytorch-image-models/releases/download/"
@@ -54,8 +131,6 @@ _register(
     "convnext_tiny",
     (3, 3, 9, 3),
     (96, 192, 384, 768),
-    params=28_589_128,
-    macs=4_455_531_264,
     top1=0.821,
     weights_url=f"{_RELEASE}/convnext_tiny_1k_224_ema.pth",
     hub_id="timm/convnext_tiny.fb_in1k",
@@ -64,8 +139,6 @@ _register(
     "convnext_small",
     (3, 3, 27, 3),
     (96, 192, 384, 768),
-    params=50_223_688,
-    macs=8_683_712_256,
     top1=0.831,
     weights_url=f"{_RELEASE}/convnext_small_1k_224_ema.pth",
     hub_id="timm/convnext_small.fb_in1k",
@@ -74,8 +147,6 @@ _register(
     "convnext_base",
     (3, 3, 27, 3),
     (128, 256, 512, 1024),
-    params=88_591_464,
-    macs=15_354_729_472,
     top1=0.838,
     weights_url=f"{_RELEASE}/convnext_base_1k_224_ema.pth",
     hub_id="timm/convnext_base.fb_in1k",
@@ -84,8 +155,6 @@ _register(
     "convnext_large",
     (3, 3, 27, 3),
     (192, 384, 768, 1536),
-    params=197_767_336,
-    macs=34_361_433_600,
     top1=0.843,
     weights_url=f"{_RELEASE}/convnext_large_1k_224_ema.pth",
     hub_id="timm/convnext_large.fb_in1k",
@@ -94,8 +163,6 @@ _register(
     "convnext_xlarge",
     (3, 3, 27, 3),
     (256, 512, 1024, 2048),
-    params=350_196_968,
-    macs=60_921_030_656,
     top1=0.870,
     top1_source="reported by the paper after pre-training on ImageNet-22K",
     weights_url=f"{_RELEASE}/convnext_xlarge_22k_1k_224_ema.pth",

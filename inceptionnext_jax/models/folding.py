@@ -1,4 +1,4 @@
-"""Folding of BatchNorms and scales into the weights beside them: exact in inference.
+"""Folding of BatchNorms and scales into adjacent weights: exact in inference.
 
 All in float64 on the host, rounded once at the end. Kernels are [kh, kw, in, out] or [in, out].
 """
@@ -14,12 +14,12 @@ Affine = tuple[np.ndarray, np.ndarray]
 def norm_affine(
     params: Mapping[str, Any], stats: Mapping[str, Any], epsilon: float = 1e-5
 ) -> Affine:
-    """Returns what a BatchNorm does in inference as (scale, shift), float64 [C] each.
+    """Returns the (scale, shift) that a BatchNorm applies in inference, float64 [C] each.
 
     Args:
       params: "scale" and "bias", [C].
       stats: "mean" and "var", [C].
-      epsilon: The norm's.
+      epsilon: Epsilon of the norm.
     """
     scale, bias, mean, var = (
         np.asarray(array, np.float64)
@@ -30,7 +30,7 @@ def norm_affine(
 
 
 def fold_after(layer: Mapping[str, Any], affine: Affine) -> dict[str, np.ndarray]:
-    """Returns the layer ("kernel", perhaps "bias") that does itself what follows it."""
+    """Returns the layer ("kernel", optionally "bias") with the affine map after it folded in."""
     scale, shift = affine
     kernel = np.asarray(layer["kernel"])
     bias = np.asarray(layer.get("bias", 0), np.float64)
@@ -38,10 +38,9 @@ def fold_after(layer: Mapping[str, Any], affine: Affine) -> dict[str, np.ndarray
 
 
 def fold_before(layer: Mapping[str, Any], affine: Affine) -> dict[str, np.ndarray]:
-    """Returns the layer that does itself what precedes it.
+    """Returns the layer with the affine map before it folded in.
 
-    Exact for products and for convolutions without padding: zeros that a convolution pads with
-    would have to be other numbers otherwise.
+    Exact for products and for convolutions without padding, whose zeros would need the map too.
     """
     scale, shift = affine
     kernel = np.asarray(layer["kernel"])
@@ -52,9 +51,9 @@ def fold_before(layer: Mapping[str, Any], affine: Affine) -> dict[str, np.ndarra
 
 
 def merge(layer: Mapping[str, Any], product: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Returns the layer that does itself the product (1×1 convolution) that follows it.
+    """Returns the layer with the product (1×1 convolution) after it folded in.
 
-    Neither may lack its bias; the result has the kernels' common type.
+    Both need a bias; the result has the kernels' common type.
     """
     kernel = np.asarray(product["kernel"])
     bias = np.asarray(layer["bias"]) @ kernel + np.asarray(product["bias"])
@@ -62,7 +61,7 @@ def merge(layer: Mapping[str, Any], product: Mapping[str, Any]) -> dict[str, np.
 
 
 def widened(layer: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Returns the layer in float64, for more than one of these functions without rounding."""
+    """Returns the layer in float64, for several of these functions without rounding between."""
     return {name: np.asarray(array, np.float64) for name, array in layer.items()}
 
 

@@ -1,4 +1,4 @@
-"""How stages follow each other: where the resolution halves and where dilation takes its place."""
+"""The strides of stages, and the dilation that replaces strides beyond an output stride."""
 
 from typing import NamedTuple
 
@@ -6,13 +6,13 @@ from inceptionnext_jax.errors import UserError
 
 
 class StageGeometry(NamedTuple):
-    """How a stage follows the one before.
+    """Stride and dilation of a stage.
 
     Attributes:
       downsample: Whether it begins with a convolution between two widths.
-      stride: Of that convolution, 1 or 2.
-      conv_dilation: Of that convolution where its stride is 1.
-      dilation: Of the stage's token mixers.
+      stride: Stride of that convolution, 1 or 2.
+      conv_dilation: Dilation of that convolution where its stride is 1.
+      dilation: Dilation of the stage's token mixers.
     """
 
     downsample: bool
@@ -22,10 +22,10 @@ class StageGeometry(NamedTuple):
 
 
 def stage_geometry(stages: int, patch_size: int, output_stride: int) -> list[StageGeometry]:
-    """Returns each stage's geometry: stride 2 until `output_stride`, dilation × 2 from there.
+    """Returns each stage's geometry: stride 2 up to `output_stride`, dilation × 2 beyond.
 
     Raises:
-      UserError: `output_stride` is no power of two, or less than the patches' size.
+      UserError: `output_stride` is not a power of two, or less than the patches' size.
     """
     if output_stride < patch_size or output_stride.bit_count() != 1:
         raise UserError(

@@ -3,10 +3,10 @@
 Papers count multiply-accumulates in three ways, which differ in the last printed digit:
 
 * those of convolutions and linear layers alone (the default);
-* with products of one activation with another, attention's (`attention=True`): every figure that is
-  printed for a network with attention has them;
+* with attention's products of one activation with another (`attention=True`): every figure printed
+  for a network with attention includes them;
 * with norms as fvcore counts them, 2 for an element of BatchNorm in inference and 5 for one of
-  LayerNorm (`norms=True`): so InceptionNeXt's B comes to the printed 14.9 G instead of 14.8.
+  LayerNorm (`norms=True`): so InceptionNeXt's B has the printed 14.9 G instead of 14.8.
 """
 
 import functools
@@ -21,15 +21,15 @@ from jax.extend import core
 
 from inceptionnext_jax.models.layers.norm import BatchNorm, LayerNorm
 
-# Of fvcore, for an element of the input.
+# Operations per element of the input, as in fvcore.
 _NORM_COSTS: dict[type[nn.Module], int] = {BatchNorm: 2, LayerNorm: 5}
 
 
 def count_params(model: nn.Module, image_size: int = 64) -> int:
-    """Returns how many numbers `model` learns; statistics of norms are not parameters.
+    """Returns the number of learned parameters, without the statistics of norms.
 
     Args:
-      model: From `create_model`.
+      model: A model from `create_model`.
       image_size: Pixels; matters only where parameters depend on it.
     """
     _, variables, _ = _traceable(model, image_size)
@@ -45,10 +45,10 @@ def count_macs(
     """Returns the multiply-accumulates of one image's forward pass; biases are left out.
 
     Args:
-      model: From `create_model`.
+      model: A model from `create_model`.
       image_size: Pixels, or (height, width).
-      attention: Count the products of queries, keys and values too.
-      norms: Count norms too.
+      attention: Whether to count the products of queries, keys and values.
+      norms: Whether to count norms.
     """
     totals = _totals(model, image_size)
     macs = totals.macs + (totals.products if attention else 0)
@@ -56,18 +56,18 @@ def count_macs(
 
 
 def count_activations(model: nn.Module, image_size: int | tuple[int, int]) -> int:
-    """Returns how many numbers convolutions, linear layers and attention's products put out.
+    """Returns the number of outputs of convolutions, linear layers and attention's products.
 
-    It is what fvcore counts and timm prints as "activations". Arguments are those of `count_macs`.
+    fvcore and timm call them "activations". Arguments are those of `count_macs`.
     """
     return _totals(model, image_size).activations
 
 
 class _Totals(NamedTuple):
-    """Of one image.
+    """Counts for one image.
 
     Attributes:
-      macs: Of convolutions and linear layers.
+      macs: Multiply-accumulates of convolutions and linear layers.
       products: Multiply-accumulates of one activation with another.
       activations: Elements of the results of all of these.
     """
@@ -84,30 +84,30 @@ class _Totals(NamedTuple):
 def _totals(model: nn.Module, image_size: int | tuple[int, int]) -> _Totals:
     model, variables, image = _traceable(model, image_size)
     jaxpr = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, image)
-    return _of_jaxpr(jaxpr.jaxpr)
+    return _jaxpr_totals(jaxpr.jaxpr)
 
 
 @functools.lru_cache(maxsize=8)
 def _traceable(
     model: nn.Module, image_size: int | tuple[int, int]
 ) -> tuple[nn.Module, Any, jax.ShapeDtypeStruct]:
-    """Returns the model as it is traced, and the shapes of its variables and of one image."""
+    """Returns the model to trace, and the shapes of its variables and of one image."""
     if hasattr(model, "depthwise_impl"):
-        # Spelled as convolutions, the products of other implementations are counted alike.
+        # Implementations without convolutions would be counted differently.
         model = model.clone(depthwise_impl="conv")
     H, W = (image_size, image_size) if isinstance(image_size, int) else image_size
     image = jax.ShapeDtypeStruct((1, H, W, 3), jnp.float32)
     return model, jax.eval_shape(model.init, jax.random.key(0), image), image
 
 
-def _of_jaxpr(jaxpr: core.Jaxpr) -> _Totals:
+def _jaxpr_totals(jaxpr: core.Jaxpr) -> _Totals:
     totals = _Totals()
     for equation in jaxpr.eqns:
-        totals = totals.plus(_of_equation(equation))
+        totals = totals.plus(_equation_totals(equation))
     return totals
 
 
-def _of_equation(equation: core.JaxprEqn) -> _Totals:
+def _equation_totals(equation: core.JaxprEqn) -> _Totals:
     name = equation.primitive.name
     if name == "conv_general_dilated":
         kernel, results = _shape(equation.invars[1]), math.prod(_shape(equation.outvars[0]))
@@ -117,12 +117,12 @@ def _of_equation(equation: core.JaxprEqn) -> _Totals:
         (contracted, _), (batched, _) = equation.params["dimension_numbers"]
         left, results = _shape(equation.invars[0]), math.prod(_shape(equation.outvars[0]))
         macs = results * math.prod(left[i] for i in contracted)
-        if batched:  # a linear layer's weights are those of every image
+        if batched:  # the weights of a linear layer have no batch axis
             return _Totals(products=macs, activations=results)
         return _Totals(macs=macs, activations=results)
     totals, times = _Totals(), equation.params["length"] if name == "scan" else 1
     for inner in _inner_jaxprs(equation.params):
-        totals = totals.plus(_of_jaxpr(inner), times)
+        totals = totals.plus(_jaxpr_totals(inner), times)
     return totals
 
 
@@ -139,7 +139,7 @@ def _inner_jaxprs(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
 
 
 def _norm_operations(model: nn.Module, image_size: int | tuple[int, int]) -> int:
-    """Sums over the norms' calls, which a trace of operations no longer shows."""
+    """Sums over the calls of norms, which a trace of operations does not show."""
     total = 0
 
     def add(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
@@ -150,7 +150,7 @@ def _norm_operations(model: nn.Module, image_size: int | tuple[int, int]) -> int
         return call(*args, **kwargs)
 
     if hasattr(model, "scan"):
-        model = model.clone(scan=False, remat=False)  # each block is called for itself
+        model = model.clone(scan=False, remat=False)  # so that each block is called
     model, variables, image = _traceable(model, image_size)
     with nn.intercept_methods(add):
         jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, image)

@@ -1,6 +1,6 @@
 """The block that PoolFormer and the Transformers share: two residuals, each after its own norm.
 
-What mixes the positions is an option (MetaFormer, CVPR 2022); MetaNeXt merges the two residuals.
+The token mixer is an option (MetaFormer, CVPR 2022); MetaNeXt merges the two residuals.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.models.layers.drop import DropNoise, drop_path
-from inceptionnext_jax.models.layers.linear import LayerScale
+from inceptionnext_jax.models.layers.layer_scale import LayerScale
 from inceptionnext_jax.models.layers.remat import MIXED
 from inceptionnext_jax.models.metanext import Mlp
 
@@ -21,11 +21,11 @@ class MetaFormerBlock(nn.Module):
     """x + gamma1 * Mixer(Norm(x)), then x + gamma2 * MLP(Norm(x)), each with its own drop path.
 
     Attributes:
-      mixer: Makes the token mixer from `dtype` and `name`.
-      norm: Makes the norms likewise.
-      mixer_name: The mixer's place in the parameters.
-      layer_scale_init: First value of gamma1 and gamma2; 0 for none.
-      dtype: Of the computation.
+      mixer: Factory of the token mixer, given `dtype` and `name`.
+      norm: Factory of the norms, given the same.
+      mixer_name: Name of the mixer in the parameters.
+      layer_scale_init: Initial value of gamma1 and gamma2; 0 for none.
+      dtype: Compute type.
     """
 
     mixer: Callable[..., nn.Module]
@@ -40,7 +40,7 @@ class MetaFormerBlock(nn.Module):
         x: jax.Array,
         noise: DropNoise | None,
         rate: float | jax.Array,
-        place: int,
+        block_index: int,
         train: bool = False,
     ) -> jax.Array:
         """Maps x: [B, H, W, C] to the same shape; arguments are those of `metanext.Block`."""
@@ -53,11 +53,11 @@ class MetaFormerBlock(nn.Module):
             if self.layer_scale_init:
                 y = LayerScale(self.layer_scale_init, self.dtype, name=f"layer_scale{i + 1}")(y)
             if noise is not None:
-                y = drop_path(y, noise, 2 * place + i, rate)
+                y = drop_path(y, noise, 2 * block_index + i, rate)
             x = x + y
         return x
 
 
-def head_place(depths: tuple[int, ...]) -> int:
-    """Returns the number of a network's head for its dropout, after both of each block's."""
+def head_drop_index(depths: tuple[int, ...]) -> int:
+    """Returns the index of the head's dropout mask, which follows the two of each block."""
     return 2 * sum(depths)

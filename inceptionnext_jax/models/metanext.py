@@ -1,7 +1,7 @@
 """MetaNeXt: a ConvNeXt-like network whose token mixer is an option (InceptionNeXt, method).
 
-The names of submodules are timm's, so that weights are converted by a table. Constants that differ
-from Flax's defaults are PyTorch's: exact GELU, VALID padding, normal(0.02) weights, epsilons.
+Submodules have timm's names, so that weights are converted by a table. Constants that differ from
+Flax's defaults are PyTorch's: exact GELU, VALID padding, normal(0.02) weights, epsilons.
 """
 
 import functools
@@ -16,9 +16,10 @@ from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.geometry import StageGeometry, stage_geometry
+from inceptionnext_jax.models.layers.conv import dilated_conv, patch_conv
 from inceptionnext_jax.models.layers.drop import DropNoise, drop_path
 from inceptionnext_jax.models.layers.heads import head_class
-from inceptionnext_jax.models.layers.linear import dense, dilated_conv, param_dtype, patch_conv
+from inceptionnext_jax.models.layers.linear import dense, param_dtype
 from inceptionnext_jax.models.layers.norm import make_norm
 from inceptionnext_jax.models.layers.remat import MIXED
 from inceptionnext_jax.models.layers.token_mixers import MixerFactory, token_mixer_factory
@@ -39,22 +40,22 @@ class MetaNeXt(ResidualNetwork):
       stage_dims: Channels per stage.
       mlp_ratios: Width of a block's hidden layer over its channels, per stage.
       token_mixer: A name in `TOKEN_MIXERS`, or a factory of mixers.
-      kernel_size: Of the mixer; None is its own.
-      mixer_ratio: Share of channels that the mixer convolves, in each branch; None is its own.
-      mixer_name: The mixer's place in a block's parameters: timm's name, "conv_dw" in ConvNeXt.
+      kernel_size: Kernel size of the mixer; None is its default.
+      mixer_ratio: Share of channels that the mixer convolves, in each branch; None is its default.
+      mixer_name: Name of the mixer in a block's parameters: timm's, "conv_dw" in ConvNeXt.
       norm: A name in `NORMS`, everywhere but in the head.
       head: A name in `HEADS`.
-      patch_size: Pixels, side of the patches that the stem cuts.
+      patch_size: Height and width of the stem's patches, in pixels.
       stem_norm: Whether a norm ends the stem.
-      output_stride: Of the last stage at most. Stages that would exceed it keep the resolution,
-        and their mixers look as far by dilation (semantic segmentation; timm's convention).
-      layer_scale_init: First value of each block's per-channel scale `gamma`; 0 for none.
-      head_init_scale: Factor of the classifier's first weights.
+      output_stride: Largest stride of the last stage. Stages that would exceed it keep the
+        resolution, and their mixers are dilated instead (semantic segmentation; timm's convention).
+      layer_scale_init: Initial value of each block's per-channel scale `gamma`; 0 for none.
+      head_init_scale: Factor of the classifier's initial weights.
       bn_group_size: Images that share training statistics; 0 is the whole batch.
-      depthwise_impl: Which implementation in `ops.depthwise` to use.
-      scan: Stack a stage's blocks and loop over them: less to compile, the same results
+      depthwise_impl: The implementation in `ops.depthwise`.
+      scan: Whether to stack a stage's blocks and loop over them: less to compile, the same results
         (`stacking.stack_blocks` converts the variables).
-      is_deployed: Whether norms and layer scales are part of the weights beside them, as after
+      is_deployed: Whether norms and layer scales are folded into adjacent weights, as after
         `deployed`; such a network cannot be trained.
     """
 
@@ -79,7 +80,7 @@ class MetaNeXt(ResidualNetwork):
     def setup(self) -> None:
         norm = functools.partial(make_norm, self.norm, self.bn_group_size, self.dtype)
         inner_norm = functools.partial(norm, folded=self.is_deployed)
-        # Of a LayerNorm behind its convolution nothing can be folded.
+        # A LayerNorm cannot be folded into the convolution before it.
         stem_norm = inner_norm if self.norm == "batch" else norm
         self.stem = Stem(
             self.stage_dims[0], self.patch_size, stem_norm if self.stem_norm else None, self.dtype
@@ -95,15 +96,15 @@ class MetaNeXt(ResidualNetwork):
         )
         blocks: list[list[BlockFactory]] = []
         downsamples: list[DownsampleFactory | None] = []
-        for depth, dim, ratio, place in zip(
+        for depth, dim, ratio, geometry in zip(
             self.stage_depths, self.stage_dims, self.mlp_ratios, self._geometry(), strict=True
         ):
-            own = functools.partial(block, mlp_ratio=ratio, dilation=place.dilation)
-            blocks.append([own] * depth)
-            # Zeros that a dilated downsampling pads with must not be shifted by its norm.
-            before = inner_norm if place.stride == 2 else norm
-            downsample = functools.partial(Downsample, dim, place, before, self.dtype)
-            downsamples.append(downsample if place.downsample else None)
+            stage_block = functools.partial(block, mlp_ratio=ratio, dilation=geometry.dilation)
+            blocks.append([stage_block] * depth)
+            # The zeros that a dilated downsampling pads with must not be shifted by its norm.
+            before = inner_norm if geometry.stride == 2 else norm
+            downsample = functools.partial(Downsample, dim, geometry, before, self.dtype)
+            downsamples.append(downsample if geometry.downsample else None)
         self.stages = self.make_stages(blocks, downsamples, self.scan)
         self.classifier = head_class(self.head)(
             self.num_classes,
@@ -121,13 +122,13 @@ class MetaNeXt(ResidualNetwork):
 
     @nn.nowrap
     def deployed(self, variables: Mapping[str, Any]) -> tuple["MetaNeXt", dict[str, Any]]:
-        """Returns the network of the same logits without norms and scales that fold into weights.
+        """Returns a network with the same logits whose norms and scales are folded into weights.
 
         Args:
           variables: "params" and, with BatchNorm, "batch_stats", blocks stacked or not.
 
         Returns:
-          A MetaNeXt for inference only, and its variables; parameters that changed are numpy's.
+          A MetaNeXt for inference only, and its variables; changed parameters are numpy arrays.
 
         Raises:
           UserError: BatchNorm's statistics are missing.
@@ -166,7 +167,7 @@ class Stem(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Between stages: norm, then a 2×2 convolution that halves the resolution or is dilated."""
+    """Norm, then a 2×2 convolution that halves the resolution between stages or is dilated."""
 
     dim: int
     geometry: StageGeometry
@@ -185,8 +186,8 @@ class Downsample(nn.Module):
 class Block(nn.Module):
     """x + DropPath(gamma * MLP(Norm(TokenMixer(x)))): one residual, where Transformers have two.
 
-    Attributes are those of `MetaNeXt`, but for mixer and norm, which are factories here, and
-    `dilation`, which is the mixer's.
+    Attributes are those of `MetaNeXt`, except that mixer and norm are factories here, and
+    `dilation` is the mixer's.
     """
 
     mlp_ratio: float
@@ -204,16 +205,16 @@ class Block(nn.Module):
         x: jax.Array,
         noise: DropNoise | None,
         rate: float | jax.Array,
-        place: int | jax.Array,
+        block_index: int | jax.Array,
         train: bool = False,
     ) -> jax.Array:
         """Maps x: [B, H, W, C] to the same shape.
 
         Args:
           x: Input.
-          noise: Where drop masks come from; None drops nothing.
+          noise: Source of the drop masks; None drops nothing.
           rate: Drop-path rate of this block.
-          place: Number of this block in the network.
+          block_index: Index of this block in the network.
           train: Use batch statistics.
         """
         C = x.shape[-1]
@@ -230,7 +231,7 @@ class Block(nn.Module):
             gamma = self.param("gamma", first, (C,), param_dtype(self.dtype))
             y = y * gamma.astype(self.dtype)
         if noise is not None:
-            y = drop_path(y, noise, place, rate)
+            y = drop_path(y, noise, block_index, rate)
         return x + y
 
 

@@ -1,4 +1,4 @@
-"""The variables of a deployed MetaNeXt: what folds where, over `models.folding`."""
+"""The variables of a deployed MetaNeXt, by the operations of `models.folding`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,17 +15,17 @@ from inceptionnext_jax.models.stacking import stack_blocks, unstack_blocks
 def fold_variables(
     variables: Mapping[str, Any], norm: str, geometry: Sequence[StageGeometry], scan: bool
 ) -> dict[str, Any]:
-    """Returns variables in which norms and scales are part of the weights beside them.
+    """Returns variables in which norms and scales are folded into adjacent weights.
 
     The stem's BatchNorm goes into the convolution before it; the norm of a downsampling into the
-    convolution behind it, if that pads nothing; a block's norm into `fc1` and its `gamma` into
-    `fc2`. Of a LayerNorm only scale and bias can go, so the stem's stays. So do the heads' norms,
-    which see one vector an image.
+    convolution after it, if that pads nothing; a block's norm into `fc1` and its `gamma` into
+    `fc2`. Only the scale and bias of a LayerNorm can be folded, so the stem's stays. The heads'
+    norms, which see one vector an image, stay too.
 
     Args:
-      variables: Of a `MetaNeXt`, with blocks stacked or not.
-      norm: The network's, a name in `NORMS`.
-      geometry: Of its stages.
+      variables: Variables of a `MetaNeXt`, with blocks stacked or not.
+      norm: The network's norm, a name in `NORMS`.
+      geometry: Geometry of its stages.
       scan: Whether blocks are stacked in the result.
 
     Raises:
@@ -51,8 +51,8 @@ def fold_variables(
 
     if norm == "batch" and "stem/norm/scale" in params:
         replace("stem/conv", fold_after, take_norm("stem/norm"))
-    for i, place in enumerate(geometry):
-        if place.downsample and place.stride == 2:
+    for i, stage in enumerate(geometry):
+        if stage.downsample and stage.stride == 2:
             path = f"stages_{i}/downsample"
             replace(f"{path}/conv", fold_before, take_norm(f"{path}/norm"))
     first = "/mlp/fc1/kernel"

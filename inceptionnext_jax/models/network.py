@@ -1,4 +1,4 @@
-"""What all networks share: their calls, and stages of residual blocks."""
+"""The interface that all networks share, and stages of residual blocks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY
@@ -14,7 +14,7 @@ from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.layers.drop import DropNoise
 from inceptionnext_jax.models.layers.remat import recomputed
 
-# Given `name`, makes a module that is called with (x, noise, rate, place, train).
+# Given `name`, makes a module that is called with (x, noise, rate, block_index, train).
 BlockFactory = Callable[..., nn.Module]
 # Given `name`, makes a module that is called with (x, train).
 DownsampleFactory = Callable[..., nn.Module]
@@ -23,17 +23,17 @@ DownsampleFactory = Callable[..., nn.Module]
 class Network(nn.Module):
     """A stem, stages and a classifier, which subclasses make in `setup`.
 
-    They are `stem(x, train)`, `stages` of (x, noise, train), and `classifier(x, noise)`; a network
+    These are `stem(x, train)`, `stages` of (x, noise, train), and `classifier(x, noise)`; a network
     of other parts overrides `_stage_outputs` and `_classified`.
 
     Attributes:
       stage_depths: Blocks per stage.
       num_classes: Outputs of the classifier.
-      dropout_rate: Before the last linear layer.
-      remat: Recompute blocks in the backward pass instead of keeping their activations; or the
-        name of a policy in `remat.POLICIES`, of which True is "full".
-      dtype: Of convolutions, matrix products and activations. Parameters, statistics and logits
-        are float32, or float64 if `dtype` is.
+      dropout_rate: Rate of the dropout before the last linear layer.
+      remat: Whether to recompute blocks in the backward pass instead of keeping their activations;
+        or the name of a policy in `remat.POLICIES`, of which True is "full".
+      dtype: Type of convolutions, matrix products and activations. Parameters, statistics and
+        logits are float32, or float64 if `dtype` is.
     """
 
     stage_depths: Sequence[int]
@@ -43,12 +43,24 @@ class Network(nn.Module):
     remat: bool | str = False
     dtype: DTypeLike = jnp.float32
 
-    image_multiple: ClassVar[int] = 1  # pixels of a side
+    image_multiple: ClassVar[int] = 1  # in pixels, of both sides
 
     @property
     def smallest_image(self) -> int:
-        """Pixels of a side."""
+        """The smallest height and width, in pixels."""
         return 32
+
+    @staticmethod
+    def explained_layer(paths: Sequence[str]) -> str:
+        """Returns the layer that class activation maps explain where none is named.
+
+        Args:
+          paths: Layers whose output is a map, in order of their call.
+
+        Returns:
+          The last stage, all that the classifier sees.
+        """
+        return last_stage(paths)
 
     def __call__(
         self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
@@ -66,7 +78,7 @@ class Network(nn.Module):
           [B, num_classes] float32 logits (float64 if `dtype` is).
 
         Raises:
-          UserError: x or positions do not fit, or B is no multiple of the BatchNorm group.
+          UserError: x or positions do not fit, or B is not a multiple of the BatchNorm group.
         """
         noise = self._noise(x, train, positions)
         return self._classified(self._stage_outputs(x, train, noise)[-1], train, noise)
@@ -107,7 +119,7 @@ class Network(nn.Module):
         return self.classifier(x, noise)
 
     def _noise(self, x: jax.Array, train: bool, positions: jax.Array | None) -> DropNoise | None:
-        """Draws the network's one key, or none when nothing is dropped."""
+        """Draws the network's only key, or none when nothing is dropped."""
         if not train or not self._drops():
             return None
         return DropNoise.create(self.make_rng("dropout"), x.shape[0], positions)
@@ -118,10 +130,10 @@ class Network(nn.Module):
 
 
 class ResidualNetwork(Network):
-    """A network of residual blocks, which training drops now and then.
+    """A network of residual blocks with stochastic depth.
 
     Attributes:
-      drop_path_rate: Rate of the last block; it rises linearly from 0 at the first.
+      drop_path_rate: Drop-path rate of the last block; it rises linearly from 0 at the first.
     """
 
     _: KW_ONLY
@@ -137,7 +149,7 @@ class ResidualNetwork(Network):
         downsamples: Sequence[DownsampleFactory | None] | None = None,
         scan: bool = False,
     ) -> list["Stage"]:
-        """Returns the stages of the given blocks, each after its downsampling if it has one."""
+        """Returns stages of the given blocks, each after its downsampling if it has one."""
         rates = drop_path_rates(self.drop_path_rate, self.stage_depths)
         ends = np.cumsum(self.stage_depths)
         return [
@@ -159,12 +171,12 @@ class Stage(nn.Module):
     """An optional downsampling and then blocks, each with its drop-path rate.
 
     Attributes:
-      blocks: Their factories.
-      drop_path_rates: One for each block.
-      first_block: Number of the first block in the network.
-      downsample: Makes what comes before them.
-      remat: Recompute blocks in the backward pass, as in `Network`.
-      scan: Loop over stacked blocks; all factories are the same.
+      blocks: A factory for each block.
+      drop_path_rates: A rate for each block.
+      first_block: Index of the first block in the network.
+      downsample: Factory of the downsampling before the blocks.
+      remat: Whether to recompute blocks in the backward pass, as in `Network`.
+      scan: Whether to loop over stacked blocks; all factories are then the same.
     """
 
     blocks: Sequence[BlockFactory]
@@ -180,30 +192,37 @@ class Stage(nn.Module):
         if self.downsample is not None:
             x = self.downsample(name="downsample")(x, train)
 
-        def apply_block(block, x, noise, rate, place):
-            return block(x, noise, rate, place, train), None
+        def apply_block(block, x, noise, rate, block_index):
+            return block(x, noise, rate, block_index, train), None
 
         # Inside a scan, XLA cannot merge the recomputation with the forward pass anyway.
         apply_block = recomputed(apply_block, self.remat, prevent_cse=not self.scan)
         rates = np.asarray(self.drop_path_rates, np.float32)
-        places = np.arange(len(rates), dtype=np.int32) + self.first_block
+        indices = np.arange(len(rates), dtype=np.int32) + self.first_block
         if self.scan:
             loop = nn.scan(
                 apply_block,
-                variable_axes={"params": 0, "batch_stats": 0},
+                variable_axes={"params": 0, "batch_stats": 0, "host": 0},
                 split_rngs={"params": True},
                 in_axes=(nn.broadcast, 0, 0),
                 length=len(rates),
             )
             blocks = self.blocks[0](name="blocks")
-            return loop(blocks, x, noise, jnp.asarray(rates), jnp.asarray(places))[0]
-        for j, (make_block, rate, place) in enumerate(zip(self.blocks, rates, places, strict=True)):
-            x, _ = apply_block(make_block(name=f"blocks_{j}"), x, noise, rate, place)
+            return loop(blocks, x, noise, jnp.asarray(rates), jnp.asarray(indices))[0]
+        for j, make_block in enumerate(self.blocks):
+            x, _ = apply_block(make_block(name=f"blocks_{j}"), x, noise, rates[j], indices[j])
         return x
 
 
+def last_stage(paths: Sequence[str]) -> str:
+    """Returns the last stage of a network's layers, or its last module without stages."""
+    outermost = [path for path in paths if "/" not in path]
+    stages = [path for path in outermost if path.startswith("stages_")]
+    return (stages or outermost or paths)[-1]
+
+
 def drop_path_rates(rate: float, stage_depths: Sequence[int]) -> np.ndarray:
-    """Returns the rate of each block of the network: linear from 0 to `rate`, both reached."""
+    """Returns the drop-path rate of each block: linear from 0 to `rate`, both included."""
     return np.linspace(0, rate, sum(stage_depths))
 
 

@@ -1,7 +1,7 @@
 """PoolFormer (MetaFormer, CVPR 2022), as in timm: a mean over 3×3 positions mixes the tokens.
 
-Norms are over all positions and channels of an image (group normalisation with one group); the
-overlapping patches of stem and downsamplings have none.
+Norms are over all positions and channels of an image (group normalisation with one group). There
+are none after the overlapping patches of stem and downsamplings.
 """
 
 import functools
@@ -14,12 +14,22 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jax.typing import DTypeLike
 
+from inceptionnext_jax.models.family import Family
 from inceptionnext_jax.models.folding import fold_after
+from inceptionnext_jax.models.layers.conv import strided_conv
 from inceptionnext_jax.models.layers.heads import LinearHead
-from inceptionnext_jax.models.layers.linear import strided_conv
 from inceptionnext_jax.models.layers.norm import LayerNorm
 from inceptionnext_jax.models.layers.token_mixers import Pool
-from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_place
+from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_drop_index
+from inceptionnext_jax.models.names import (
+    CONV,
+    LAYER_NORM,
+    LINEAR,
+    POINTWISE,
+    Leaf,
+    Rule,
+    block_rule,
+)
 from inceptionnext_jax.models.network import ResidualNetwork
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 
@@ -29,7 +39,7 @@ class PoolFormer(ResidualNetwork):
 
     Attributes:
       stage_dims: Channels per stage.
-      layer_scale_init: First value of the scales of both branches; 0 for none.
+      layer_scale_init: Initial value of both branches' scales; 0 for none.
     """
 
     stage_dims: Sequence[int]
@@ -51,7 +61,7 @@ class PoolFormer(ResidualNetwork):
         self.classifier = LinearHead(
             self.num_classes,
             self.dropout_rate,
-            head_place(tuple(self.stage_depths)),
+            head_drop_index(tuple(self.stage_depths)),
             dtype=self.dtype,
             name="head",
         )
@@ -60,8 +70,8 @@ class PoolFormer(ResidualNetwork):
     def deployed(self, variables: Mapping[str, Any]) -> tuple["PoolFormer", dict[str, Any]]:
         """Returns the network without layer scale and its variables: exact in inference.
 
-        Pooling is linear and takes a constant to 0, so that its branch's scale can precede it, in
-        the norm's.
+        Pooling is linear and maps a constant to 0, so that its branch's scale can be folded into
+        the norm before it.
         """
         if not self.layer_scale_init:
             return self, dict(variables)
@@ -72,11 +82,11 @@ class PoolFormer(ResidualNetwork):
                     name: _without_scale(value) if name.startswith("blocks_") else value
                     for name, value in blocks.items()
                 }
-        return self.clone(layer_scale_init=0.0), {"params": params}
+        return self.clone(layer_scale_init=0.0), {**variables, "params": params}
 
 
 class Patches(nn.Module):
-    """A strided convolution over patches that overlap."""
+    """A strided convolution over overlapping patches."""
 
     dim: int
     size: int = 3
@@ -86,7 +96,7 @@ class Patches(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Maps x: [B, H, W, C] to [B, ⌈H / stride⌉, ⌈W / stride⌉, dim], cut off in the stem."""
+        """Maps x: [B, H, W, C] to [B, ⌈H / stride⌉, ⌈W / stride⌉, dim]; the stem rounds down."""
         conv = strided_conv(
             self.dim, self.size, self.stride, self.dtype, "conv", padding=self.padding
         )
@@ -103,21 +113,30 @@ def _without_scale(block: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_NAMES = (
+    Rule(r"stem/conv", r"stem.conv", CONV),
+    Rule(r"stages_(\d+)/downsample/conv", r"stages.\1.downsample.conv", CONV),
+    block_rule(r"/(norm\d)", r".\3", LAYER_NORM),
+    block_rule(r"/mlp/(fc\d)", r".mlp.\3", POINTWISE),
+    block_rule(r"/(layer_scale\d)", r".\3", {"gamma": Leaf("scale")}),
+    Rule(r"head/norm", r"head.norm", LAYER_NORM),
+    Rule(r"head/fc", r"head.fc", LINEAR),
+)
+_FAMILY = Family((_NAMES,))
+
+
 def _register(
     name: str,
     depths: tuple[int, ...],
     dims: tuple[int, ...],
     layer_scale_init: float,
-    params: int,
-    macs: int,
     crop_pct: float,
 ) -> None:
     info = ModelInfo(
         name=name,
         input_size=224,
         stage_depths=depths,
-        params=params,
-        macs=macs,
+        family=_FAMILY,
         crop_pct=crop_pct,
         hub_id=f"timm/{name}.sail_in1k",
         licence="apache-2.0",
@@ -127,8 +146,8 @@ def _register(
 
 
 _SMALL, _MEDIUM = (64, 128, 320, 512), (96, 192, 384, 768)
-_register("poolformer_s12", (2, 2, 6, 2), _SMALL, 1e-5, 11_915_176, 1_812_267_008, crop_pct=0.9)
-_register("poolformer_s24", (4, 4, 12, 4), _SMALL, 1e-5, 21_388_968, 3_392_208_896, crop_pct=0.9)
-_register("poolformer_s36", (6, 6, 18, 6), _SMALL, 1e-6, 30_862_760, 4_972_150_784, crop_pct=0.9)
-_register("poolformer_m36", (6, 6, 18, 6), _MEDIUM, 1e-6, 56_172_520, 8_758_788_096, crop_pct=0.95)
-_register("poolformer_m48", (8, 8, 24, 8), _MEDIUM, 1e-6, 73_473_448, 11_533_320_192, crop_pct=0.95)
+_register("poolformer_s12", (2, 2, 6, 2), _SMALL, 1e-5, crop_pct=0.9)
+_register("poolformer_s24", (4, 4, 12, 4), _SMALL, 1e-5, crop_pct=0.9)
+_register("poolformer_s36", (6, 6, 18, 6), _SMALL, 1e-6, crop_pct=0.9)
+_register("poolformer_m36", (6, 6, 18, 6), _MEDIUM, 1e-6, crop_pct=0.95)
+_register("poolformer_m48", (8, 8, 24, 8), _MEDIUM, 1e-6, crop_pct=0.95)

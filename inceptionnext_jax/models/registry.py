@@ -1,4 +1,4 @@
-"""Models by name: what there is, how to make one, and what is published about it."""
+"""Models by name: their list, their construction, and the facts published about them."""
 
 import dataclasses
 import fnmatch
@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from inceptionnext_jax.errors import UserError, suggestion
+from inceptionnext_jax.models.counts import read_counts
+from inceptionnext_jax.models.family import Family
 from inceptionnext_jax.models.layers.heads import HEADS
 from inceptionnext_jax.models.layers.norm import NORMS
 from inceptionnext_jax.models.layers.remat import CHOICES as REMAT_CHOICES
@@ -24,34 +26,43 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """What is published about a model and its weights.
+    """A model's published facts, its exact sizes, and what its family has in common.
+
+    Sizes are those with 1,000 classes, for one image of `input_size`. They are None for a model
+    from outside the package that does not give them.
 
     Attributes:
       name: As in `create_model`.
       input_size: Pixels, height and width, that the published numbers hold for.
       stage_depths: Blocks per stage.
-      crop_pct: Evaluation resizes the short side to floor(input_size / crop_pct) before the crop.
-      interpolation: Of that resize.
-      mean: Per channel, on a scale of 0 to 1.
-      std: Likewise.
-      params: Number of parameters with 1,000 classes.
-      macs: Multiply-accumulates of convolutions and linear layers for one image of `input_size`;
-        products of queries, keys and values are left out.
+      family: What conversion, layer-wise learning rates and schedules need to know.
+      params: Number of parameters.
+      macs: Multiply-accumulates of convolutions and linear layers; products of queries, keys and
+        values are left out.
+      activations: Numbers that convolutions, linear layers and attention's products put out.
+      macs_of_attention: Multiply-accumulates of queries, keys and values.
       deploy_params: Parameters of the deployed form where it is another network (VanillaNet, of
         which papers print these); None where it is not.
-      deploy_macs: Its multiply-accumulates.
+      deploy_macs: Multiply-accumulates of the same.
+      crop_pct: Evaluation resizes the short side to floor(input_size / crop_pct) before the crop.
+      interpolation: Filter of that resize.
+      mean: Channel means, on a scale of 0 to 1.
+      std: Channel standard deviations, on the same scale.
       top1: Reported accuracy on ImageNet-1K, a fraction; not measured here. None if there is none.
       top1_source: Who reports it.
       weights_url: The authors' file.
       hub_id: The Hugging Face repository.
-      licence: Of the weights.
+      licence: Licence of the weights.
     """
 
     name: str
     input_size: int
     stage_depths: tuple[int, ...]
-    params: int
-    macs: int
+    family: Family = dataclasses.field(default_factory=Family, repr=False)
+    params: int | None = None
+    macs: int | None = None
+    activations: int | None = None
+    macs_of_attention: int | None = None
     deploy_params: int | None = None
     deploy_macs: int | None = None
     crop_pct: float = 0.875
@@ -65,7 +76,7 @@ class ModelInfo:
     licence: str = ""
 
 
-# The options of every model and their defaults; None is the model's own.
+# The options of all models and their defaults; None stands for the named model's own value.
 OPTIONS: Mapping[str, Any] = {
     "num_classes": 1000,
     "drop_path_rate": 0.0,
@@ -87,24 +98,30 @@ OPTIONS: Mapping[str, Any] = {
     "act_num": None,
     "dtype": jnp.float32,
 }
-# How layers compute that not every network has: nothing to set where there are none.
-HARMLESS = ("bn_group_size", "depthwise_impl")
+# Ignored by networks without the layers concerned.
+_IGNORED_WITHOUT_EFFECT = ("bn_group_size", "depthwise_impl")
 OUTPUT_STRIDES = (8, 16, 32)
 DTYPES = ("float32", "bfloat16", "float64")
 
 _MODELS: dict[str, tuple[ModelInfo, Callable[..., nn.Module]]] = {}
+_COUNTS = read_counts()
 
 
 def register_model(info: ModelInfo, factory: Callable[..., nn.Module]) -> None:
     """Adds a model to the table.
 
     Args:
-      info: With a name that is not taken.
+      info: Its facts, under a name that is not taken; sizes in counts.csv are filled in.
       factory: Called with `stage_depths` and those options of `OPTIONS`, checked, that are set and
         that it has parameters for.
+
+    Raises:
+      ValueError: The name is taken.
     """
     if info.name in _MODELS:
         raise ValueError(f"model {info.name!r} is registered twice")
+    if info.name in _COUNTS:
+        info = dataclasses.replace(info, **_COUNTS[info.name]._asdict())
     _MODELS[info.name] = (info, factory)
 
 
@@ -113,11 +130,11 @@ def create_model(name: str, **options: Any) -> nn.Module:
 
     Args:
       name: One of `list_models()`.
-      **options: Of `OPTIONS`, which are those of the config's `model` section, and `stage_depths`
-        for a shallower or deeper net of the same kind (None: the model's own) and `dtype` for the
-        computation (`DTYPES`, or the JAX types of these names). Options of the kind of `MetaNeXt`
-        (token_mixer, norm, head, …) or of `VanillaNet` (width, act_num) change one thing of a
-        named model.
+      **options: Keys of `OPTIONS`, which are those of the config's `model` section, with
+        `stage_depths` for a shallower or deeper net of the same kind (None: the model's own) and
+        `dtype` for the computation (`DTYPES`, or the JAX types of these names). Options such as
+        `MetaNeXt`'s token_mixer, norm and head, or `VanillaNet`'s width and act_num, change one
+        thing of a named model.
 
     Raises:
       UserError: A name, option or value is not allowed.
@@ -133,7 +150,7 @@ def create_model(name: str, **options: Any) -> nn.Module:
     given = {option: value for option, value in checked.items() if value is not None}
     parameters = inspect.signature(factory).parameters
     for option in given.keys() - parameters.keys():
-        if given.pop(option) != OPTIONS[option] and option not in HARMLESS:
+        if given.pop(option) != OPTIONS[option] and option not in _IGNORED_WITHOUT_EFFECT:
             raise UserError(f"model {name} has no option {option}; leave it out")
     return factory(**given)
 
@@ -144,7 +161,7 @@ def list_models(pattern: str | None = None) -> list[str]:
 
 
 def model_info(name: str) -> ModelInfo:
-    """Returns what is published about a model; raises UserError for an unknown name."""
+    """Returns the facts about a model; raises UserError for an unknown name."""
     return _entry(name)[0]
 
 
@@ -155,7 +172,7 @@ def _entry(name: str) -> tuple[ModelInfo, Callable[..., nn.Module]]:
     return _MODELS[name]
 
 
-def _checked(options: dict[str, Any], own_depths: tuple[int, ...]) -> dict[str, Any]:
+def _checked(options: dict[str, Any], default_depths: tuple[int, ...]) -> dict[str, Any]:
     """Returns the options in their final types, or raises UserError for the first bad value."""
     _require(options, "num_classes", _is_integer(options["num_classes"], 1), "an integer ≥ 1")
     _require(options, "bn_group_size", _is_integer(options["bn_group_size"], 0), "an integer ≥ 0")
@@ -174,12 +191,12 @@ def _checked(options: dict[str, Any], own_depths: tuple[int, ...]) -> dict[str, 
     scale = options["head_init_scale"]
     _require(options, "head_init_scale", _is_number(scale) and scale > 0, "a number > 0")
     _check_structure(options)
-    depths = own_depths
+    depths = default_depths
     if options["stage_depths"] is not None:
         depths = options["stage_depths"]
-        listed = isinstance(depths, Sequence) and len(depths) == len(own_depths)
+        listed = isinstance(depths, Sequence) and len(depths) == len(default_depths)
         valid = listed and all(_is_integer(depth, 1) for depth in depths)
-        expected = f"as many integers ≥ 1 as the model has stages ({len(own_depths)}), or None"
+        expected = f"as many integers ≥ 1 as the model has stages ({len(default_depths)}), or None"
         _require(options, "stage_depths", valid, expected)
     return {
         **options,

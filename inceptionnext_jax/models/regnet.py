@@ -1,15 +1,27 @@
-"""RegNetY-4GF, -8GF and -16GF (CVPR 2020), as in timm: ResNet's frame, other numbers.
+"""RegNetY-4GF, -8GF and -16GF (CVPR 2020), as in timm: settings of `ResNet`.
 
 Bottlenecks do not narrow, their 3×3 convolutions are grouped and followed by squeeze and
 excitation; every stage begins with a stride, after a stem of one 3×3 convolution. Widths and depths
-are those that the paper's rule gives, written out.
+follow the paper's rule.
 """
 
 import functools
 from typing import Any
 
+from inceptionnext_jax.models.family import Family
+from inceptionnext_jax.models.names import BATCH_NORM, CONV, LINEAR, POINTWISE, Rule, numbered_rule
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 from inceptionnext_jax.models.resnet import Bottleneck, ResNet, Stem
+
+_NAMES = (
+    Rule(r"stem/conv/conv", r"stem.conv", CONV),
+    Rule(r"stem/conv/norm", r"stem.bn", BATCH_NORM),
+    numbered_rule(r"(conv\d|downsample)/conv", "s{stage}.b{next}.{}.conv", CONV),
+    numbered_rule(r"(conv\d|downsample)/norm", "s{stage}.b{next}.{}.bn", BATCH_NORM),
+    numbered_rule(r"se/(fc\d)", "s{stage}.b{next}.se.{}", POINTWISE),
+    Rule(r"head/fc", r"head.fc", LINEAR),
+)
+_FAMILY = Family((_NAMES,))
 
 
 def _register(
@@ -17,8 +29,6 @@ def _register(
     depths: tuple[int, ...],
     dims: tuple[int, ...],
     group_width: int,
-    params: int,
-    macs: int,
     top1: float,
     hub: str,
 ) -> None:
@@ -26,8 +36,7 @@ def _register(
         name=name,
         input_size=224,
         stage_depths=depths,
-        params=params,
-        macs=macs,
+        family=_FAMILY,
         top1=top1,
         top1_source="reported by the paper of InceptionNeXt (RSB)",
         hub_id=f"timm/regnety_{hub}.pycls_in1k",
@@ -48,8 +57,6 @@ _register(
     (2, 6, 12, 2),
     (128, 192, 512, 1088),
     64,
-    20_646_656,
-    3_973_288_448,
     top1=0.813,
     hub="040",
 )
@@ -58,8 +65,6 @@ _register(
     (2, 4, 10, 1),
     (168, 448, 896, 2016),
     56,
-    39_180_068,
-    7_963_057_312,
     top1=0.821,
     hub="080",
 )
@@ -68,8 +73,6 @@ _register(
     (2, 4, 11, 1),
     (224, 448, 1232, 3024),
     112,
-    83_590_140,
-    15_911_510_272,
     top1=0.822,
     hub="160",
 )

@@ -1,8 +1,8 @@
 """ResNet-50, -101 and -152 (CVPR 2016), as in timm and torchvision: the stride is on the 3×3.
 
-`ResNet` is also the frame of RegNetY and of the roadmap from ResNet-50 to ConvNeXt, which have
-other stems and blocks. Convolutions begin as normal(√(2 / fan-out)), the last norm of a block as
-zero, the classifier as normal(0.01).
+RegNetY and the roadmap from ResNet-50 to ConvNeXt are also made of `ResNet`, with other stems and
+blocks. Convolutions begin as normal(√(2 / fan-out)), the last norm of a block as zero, the
+classifier as normal(0.01).
 """
 
 import functools
@@ -16,26 +16,29 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.family import Family
 from inceptionnext_jax.models.folding import fold_after, norm_affine
+from inceptionnext_jax.models.layers.conv import strided_conv
 from inceptionnext_jax.models.layers.drop import DropNoise, drop_path
 from inceptionnext_jax.models.layers.heads import PlainHead
-from inceptionnext_jax.models.layers.linear import dense, strided_conv
+from inceptionnext_jax.models.layers.linear import dense
 from inceptionnext_jax.models.layers.norm import BatchNorm, LayerNorm
+from inceptionnext_jax.models.names import BATCH_NORM, CONV, LINEAR, Rule, Table, numbered_rule
 from inceptionnext_jax.models.network import ResidualNetwork
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 
-# Given what they are to be, each makes a module; all take `conv`, the network's `ConvNorm`.
+# Makes a module from its settings, among them `conv`, the network's `ConvNorm`.
 Factory = Callable[..., nn.Module]
 
 
 class ResNet(ResidualNetwork):
-    """A stem, four stages of residual blocks of which each first may stride, a linear classifier.
+    """A stem, four stages of residual blocks of which the first may stride, a linear classifier.
 
     Attributes:
       stage_dims: Channels per stage.
-      stem_factory: Makes the stem from `conv`.
-      block_factory: Makes a block from `dim`, `stride` and `conv`.
-      first_stride: Of the first stage; that of the others is 2.
+      stem_factory: Factory of the stem, given `conv`.
+      block_factory: Factory of a block, given `dim`, `stride` and `conv`.
+      first_stride: Stride of the first stage; that of the others is 2.
       norm: A name in `NORMS`.
       bn_group_size: Images that share training statistics; 0 is the whole batch.
       is_deployed: Whether BatchNorms are folded into the convolutions before them, as after
@@ -76,7 +79,7 @@ class ResNet(ResidualNetwork):
         self.classifier = PlainHead(
             self.num_classes,
             self.dropout_rate,
-            place=sum(self.stage_depths),
+            drop_index=sum(self.stage_depths),
             init_scale=0.5,
             dtype=self.dtype,
             name="head",
@@ -100,24 +103,25 @@ class ResNet(ResidualNetwork):
                 'of BatchNorm are needed too; give {"params": …, "batch_stats": …}'
             )
         params = _folded(variables["params"], variables.get("batch_stats", {}))
-        return self.clone(is_deployed=True), {"params": params}
+        rest = {name: tree for name, tree in variables.items() if name != "batch_stats"}
+        return self.clone(is_deployed=True), {**rest, "params": params}
 
 
 class ConvNorm(nn.Module):
-    """A convolution, perhaps a norm, perhaps an activation.
+    """A convolution, optionally followed by a norm and an activation.
 
     Attributes:
       features: Channels of the output.
-      size: Side of the kernel.
-      stride: Steps; the padding is (size - 1) // 2 on all sides.
-      groups: Of channels, each convolved for itself.
+      size: Height and width of the kernel.
+      stride: Stride; the padding is (size - 1) // 2 on all sides.
+      groups: Number of groups of channels that are convolved separately.
       norm: "batch", "layer" or None.
-      bias: Whether the convolution has one of its own; it gets one when a norm is folded.
-      act: What follows the norm.
+      bias: Whether the convolution has a bias; folding a norm adds one.
+      act: Activation after the norm.
       zero_init: Whether the norm's scale begins as 0.
       bn_group_size: Images that share training statistics; 0 is the whole batch.
       folded: Whether a BatchNorm is folded into the convolution.
-      dtype: Of the computation.
+      dtype: Compute type.
     """
 
     features: int
@@ -162,7 +166,7 @@ class ConvNorm(nn.Module):
 
 
 class Stem(nn.Module):
-    """A convolution with stride 2, norm, ReLU, and perhaps a 3×3 maximum with stride 2."""
+    """A convolution with stride 2, norm, ReLU, and optionally a 3×3 maximum with stride 2."""
 
     dim: int
     size: int
@@ -177,7 +181,7 @@ class Stem(nn.Module):
 
 
 def _max_pool(x: jax.Array) -> jax.Array:
-    """3×3 with stride 2. jax2onnx only knows flax's without padding; XLA makes one of both."""
+    """3×3 with stride 2. Padded separately for jax2onnx; XLA fuses both."""
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
     return nn.max_pool(padded, window_shape=(3, 3), strides=(2, 2))
 
@@ -189,10 +193,10 @@ class Bottleneck(nn.Module):
 
     Attributes:
       dim: Channels of the output.
-      stride: Of the 3×3 convolution and the shortcut.
-      conv: Makes convolutions with norms.
+      stride: Stride of the 3×3 convolution and the shortcut.
+      conv: Factory of convolutions with norms.
       ratio: `dim` over the channels between the 1×1 convolutions.
-      group_width: Channels of a group of the 3×3 convolution; None is all of them.
+      group_width: Channels per group of the 3×3 convolution; None is all of them.
       se_ratio: Hidden channels of squeeze and excitation over the block's input; 0 for none.
     """
 
@@ -209,7 +213,7 @@ class Bottleneck(nn.Module):
         x: jax.Array,
         noise: DropNoise | None,
         rate: float | jax.Array,
-        place: int,
+        block_index: int,
         train: bool = False,
     ) -> jax.Array:
         """Maps x: [B, H, W, C] to [B, ⌈H / stride⌉, ⌈W / stride⌉, dim], as `metanext.Block`."""
@@ -221,14 +225,14 @@ class Bottleneck(nn.Module):
             y = SqueezeExcite(round(self.se_ratio * C), y.dtype, name="se")(y)
         y = self.conv(self.dim, zero_init=True, name="conv3")(y, train)
         if noise is not None:
-            y = drop_path(y, noise, place, rate)
+            y = drop_path(y, noise, block_index, rate)
         if self.stride > 1 or self.dim != C:
             x = self.conv(self.dim, stride=self.stride, name="downsample")(x, train)
         return nn.relu(x + y)
 
 
 class SqueezeExcite(nn.Module):
-    """Scales channels by a sigmoid of two linear layers on their means over the map."""
+    """Scales channels by the sigmoid of two linear layers applied to their means over the map."""
 
     hidden: int
     dtype: DTypeLike = jnp.float32
@@ -242,7 +246,7 @@ class SqueezeExcite(nn.Module):
 
 
 def _folded(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the parameters with every BatchNorm folded into the convolution beside it."""
+    """Returns the parameters with every BatchNorm folded into the convolution before it."""
     if "norm" in stats:
         return {"conv": fold_after(params["conv"], norm_affine(params["norm"], stats["norm"]))}
     return {
@@ -258,13 +262,32 @@ RESNET: dict[str, Any] = {
 }
 
 
-def _register(name: str, depths: tuple[int, ...], params: int, macs: int, top1: float) -> None:
+def resnet_names(*stem: Rule) -> Table:
+    """Returns timm's and torchvision's names, with those of the stem."""
+    block = "layer{stage}.{block}"
+    return (
+        *stem,
+        numbered_rule(r"conv(\d)/conv", block + ".conv{}", CONV),
+        numbered_rule(r"conv(\d)/norm", block + ".bn{}", BATCH_NORM),
+        numbered_rule(r"downsample/conv", block + ".downsample.0", CONV),
+        numbered_rule(r"downsample/norm", block + ".downsample.1", BATCH_NORM),
+        Rule(r"head/fc", r"fc", LINEAR),
+    )
+
+
+_STEM_NAMES = (
+    Rule(r"stem/conv/conv", r"conv1", CONV),
+    Rule(r"stem/conv/norm", r"bn1", BATCH_NORM),
+)
+FAMILY = Family((resnet_names(*_STEM_NAMES),))
+
+
+def _register(name: str, depths: tuple[int, ...], top1: float) -> None:
     info = ModelInfo(
         name=name,
         input_size=224,
         stage_depths=depths,
-        params=params,
-        macs=macs,
+        family=FAMILY,
         crop_pct=0.95,
         top1=top1,
         top1_source="reported by the paper of InceptionNeXt (RSB)",
@@ -274,6 +297,6 @@ def _register(name: str, depths: tuple[int, ...], params: int, macs: int, top1: 
     register_model(info, functools.partial(ResNet, **RESNET))
 
 
-_register("resnet50", (3, 4, 6, 3), 25_557_032, 4_089_184_256, 0.798)
-_register("resnet101", (3, 4, 23, 3), 44_549_160, 7_801_405_440, 0.813)
-_register("resnet152", (3, 8, 36, 3), 60_192_808, 11_513_626_624, 0.818)
+_register("resnet50", (3, 4, 6, 3), 0.798)
+_register("resnet101", (3, 4, 23, 3), 0.813)
+_register("resnet152", (3, 8, 36, 3), 0.818)

@@ -1,4 +1,4 @@
-"""Between the plain tree (`blocks_0`, `blocks_1`, …) and that of scanned models (`blocks`).
+"""Conversion between plain trees (`blocks_0`, `blocks_1`, …) and scanned ones (`blocks`).
 
 Both directions move values without arithmetic, so that they are lossless.
 """
@@ -21,20 +21,20 @@ def stack_blocks(tree: Any) -> Any:
 
     Args:
       tree: Nested mappings, tuples or lists of arrays: whole variables, an EMA of them, optimizer
-        moments. What holds no blocks is passed on as it is.
+        moments. Parts without blocks are returned unchanged.
 
     Returns:
       The same with leaves under `blocks` stacked along a new first axis of length d, numpy if all
       of them are numpy, else JAX arrays.
 
     Raises:
-      UserError: Blocks are missing from the row, or differ in their leaves.
+      UserError: Block numbers have gaps, or blocks differ in their leaves.
     """
     return _rebuild(tree, _stack)
 
 
 def unstack_blocks(tree: Any) -> Any:
-    """The inverse of `stack_blocks`; a tree without stacked blocks is returned as it is."""
+    """Inverts `stack_blocks`; a tree without stacked blocks is returned unchanged."""
     return _rebuild(tree, _unstack)
 
 

@@ -1,8 +1,8 @@
 """Swin-T, -S and -B with windows of 7×7 at 224 pixels (ICCV 2021), as in timm.
 
-Every other block shifts its windows by 3; not in the last stage, whose map is one window at the
-native size. Maps that windows do not divide are padded behind, after the norm and the shift, with
-zeros that are attended to as others are: timm's reading, with which images of other sizes agree.
+Every other block shifts its windows by 3, except in the last stage, whose map is one window at the
+native size. Maps that windows do not divide are padded at the end, after the norm and the shift,
+with zeros that are attended to like other positions, as in timm.
 """
 
 import functools
@@ -15,12 +15,15 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jax.typing import DTypeLike
 
+from inceptionnext_jax.models.family import Family
+from inceptionnext_jax.models.layer_ids import with_last_block
 from inceptionnext_jax.models.layers.heads import PlainHead
 from inceptionnext_jax.models.layers.linear import dense, param_dtype
 from inceptionnext_jax.models.layers.norm import LayerNorm
 from inceptionnext_jax.models.layers.token_mixers import self_attention
-from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_place
+from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_drop_index
 from inceptionnext_jax.models.metanext import Stem
+from inceptionnext_jax.models.names import LAYER_NORM, LINEAR, Rule, transformer_rules
 from inceptionnext_jax.models.network import ResidualNetwork
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 
@@ -62,7 +65,7 @@ class SwinTransformer(ResidualNetwork):
         self.classifier = PlainHead(
             self.num_classes,
             self.dropout_rate,
-            head_place(tuple(self.stage_depths)),
+            head_drop_index(tuple(self.stage_depths)),
             norm=_NORM,
             dtype=self.dtype,
             name="head",
@@ -70,14 +73,14 @@ class SwinTransformer(ResidualNetwork):
 
 
 class PatchMerging(nn.Module):
-    """Between stages: 2×2 positions side by side in the channels, norm, a linear layer."""
+    """Concatenates the channels of 2×2 positions between stages: norm, then a linear layer."""
 
     dim: int
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Maps x: [B, H, W, C] to [B, ⌈H / 2⌉, ⌈W / 2⌉, dim]; zeros fill up odd sides."""
+        """Maps x: [B, H, W, C] to [B, ⌈H / 2⌉, ⌈W / 2⌉, dim]; odd sides are zero-padded."""
         B, H, W, C = x.shape
         x = jnp.pad(x, ((0, 0), (0, H % 2), (0, W % 2), (0, 0)))
         h, w = x.shape[1] // 2, x.shape[2] // 2
@@ -87,14 +90,14 @@ class PatchMerging(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Self-attention within windows of 7×7, with a learned bias for each pair's distance.
+    """Self-attention within windows of 7×7, with a learned bias for each relative position.
 
     Parameters: `qkv`, `proj`, `relative_position_bias_table` [169, heads].
 
     Attributes:
-      shift: Positions that the windows are moved by; windows that then hold opposite borders of
-        the map keep them apart.
-      dtype: Of the products.
+      shift: Positions by which the windows are moved; windows that then hold opposite borders of
+        the map are masked.
+      dtype: Type of the products.
     """
 
     shift: int = 0
@@ -122,22 +125,32 @@ class WindowAttention(nn.Module):
 
 
 def _pairs(k: int) -> np.ndarray:
-    """Returns [k², k²] rows of the bias table: one for each distance of query and key."""
+    """Returns [k², k²] rows of the bias table by the relative position of query and key."""
     row, column = np.divmod(np.arange(k * k), k)
     rows, columns = row[:, None] - row + k - 1, column[:, None] - column + k - 1
     return rows * (2 * k - 1) + columns
 
 
 def _borders(h: int, w: int, k: int, shift: int) -> np.ndarray:
-    """Returns [h · w, k², k²]: -100 where positions of a shifted window are no neighbours."""
+    """Returns [h · w, k², k²]: -100 between positions of a window from different map borders."""
 
     def strips(n: int) -> np.ndarray:
-        place = np.arange(n * k)
-        return (place >= (n - 1) * k).astype(int) + (place >= n * k - shift)
+        position = np.arange(n * k)
+        return (position >= (n - 1) * k).astype(int) + (position >= n * k - shift)
 
     area = 3 * strips(h)[:, None] + strips(w)
     area = area.reshape(h, k, w, k).transpose(0, 2, 1, 3).reshape(h * w, k * k)
     return np.where(area[:, :, None] == area[:, None], 0.0, -100.0).astype(np.float32)
+
+
+_NAMES = (
+    *transformer_rules(r"layers.\1.blocks.\2"),
+    Rule(r"stem/norm", r"patch_embed.norm", LAYER_NORM),
+    Rule(r"stages_(\d+)/downsample/norm", r"layers.\1.downsample.norm", LAYER_NORM),
+    Rule(r"stages_(\d+)/downsample/(reduction)", r"layers.\1.downsample.\2", LINEAR),
+    Rule(r"head/fc", r"head.fc", LINEAR),
+)
+_FAMILY = Family((_NAMES,), layer_ids=with_last_block)
 
 
 def _register(name: str, depths: tuple[int, ...], dim: int, **info: Any) -> None:
@@ -145,6 +158,7 @@ def _register(name: str, depths: tuple[int, ...], dim: int, **info: Any) -> None
         name=name,
         input_size=224,
         stage_depths=depths,
+        family=_FAMILY,
         crop_pct=0.9,
         hub_id=f"timm/{name}_patch4_window7_224.ms_in1k",
         licence="mit",
@@ -159,8 +173,6 @@ _register(
     "swin_tiny",
     (2, 2, 6, 2),
     96,
-    params=28_288_354,
-    macs=4_350_425_088,
     top1=0.813,
     top1_source=_TABLE,
 )
@@ -168,8 +180,6 @@ _register(
     "swin_small",
     (2, 2, 18, 2),
     96,
-    params=49_606_258,
-    macs=8_512_223_232,
     top1=0.830,
     top1_source=_TABLE,
 )
@@ -177,8 +187,6 @@ _register(
     "swin_base",
     (2, 2, 18, 2),
     128,
-    params=87_768_224,
-    macs=15_126_077_440,
     top1=0.835,
     top1_source="reported by the paper of ConvNeXt",
 )

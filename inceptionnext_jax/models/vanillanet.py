@@ -4,9 +4,9 @@ A layer is two products with a leaky ReLU between, whose slope training raises f
 a max pooling, and an activation that mixes each channel's neighbourhood. At slope 1 the two
 products are one, so that the trained network is `deployed` with half of its layers.
 
-The slope lies with the running statistics, as "batch_stats"/"slope": weights are evaluated, saved
-and averaged together with the slope that they were trained with. Training sets it
-(`schedule.slope_epochs`); as initialised it is 1.
+The slope is the host variable "host"/"slope": training sets it before each update
+(`schedule.slope_epochs`), so that weights are evaluated and saved together with the slope that they
+were trained with. Its initial value is 1.
 """
 
 import functools
@@ -21,16 +21,15 @@ from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models import folding
+from inceptionnext_jax.models.family import LINEAR_HEAD, MLP_HEAD, Family
+from inceptionnext_jax.models.layer_ids import STAGE
+from inceptionnext_jax.models.layers.conv import patch_conv
 from inceptionnext_jax.models.layers.drop import DropNoise, dropout
-from inceptionnext_jax.models.layers.linear import (
-    adaptive_max_pool,
-    dense,
-    max_pool_2x2,
-    param_dtype,
-    patch_conv,
-)
+from inceptionnext_jax.models.layers.linear import dense, param_dtype
 from inceptionnext_jax.models.layers.norm import BatchNorm
+from inceptionnext_jax.models.layers.pool import adaptive_max_pool, max_pool_2x2
 from inceptionnext_jax.models.layers.remat import recomputed
+from inceptionnext_jax.models.names import BATCH_NORM, CONV, POINTWISE, Rule
 from inceptionnext_jax.models.network import Network, check_images
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 from inceptionnext_jax.ops.depthwise import depthwise_conv
@@ -43,16 +42,16 @@ class VanillaNet(Network):
 
     Attributes, beside those of `Network`, whose blocks are layers here:
       stem_dim: Channels of the stem at width 1.
-      stage_dims: Channels per stage at width 1. Each stage begins with a pooling, but for the first
+      stage_dims: Channels per stage at width 1. Each stage begins with a pooling, except the first
         of four, which keeps the stem's resolution.
       width: Factor of all channels.
-      stem_stride: Pixels between the stem's windows of 4×4; below 4 they overlap.
-      pooled_sizes: Side of each stage's maps by adaptive pooling, whatever the image's; None
-        halves the resolution.
+      stem_stride: Stride of the stem's windows of 4×4 pixels; below 4 they overlap.
+      pooled_sizes: Height and width of each stage's maps by adaptive pooling, whatever the
+        image's; None halves the resolution.
       act_num: Positions to each side that the activation sees (n in section 3.2).
       bn_group_size: Images that share training statistics; 0 is the whole batch.
-      depthwise_impl: Which implementation in `ops.depthwise` to use.
-      is_deployed: The deployed form: one product a layer, no norms, no slope.
+      depthwise_impl: The implementation in `ops.depthwise`.
+      is_deployed: Whether this is the deployed form: one product per layer, no norms, no slope.
     """
 
     stage_dims: Sequence[int]
@@ -92,10 +91,10 @@ class VanillaNet(Network):
         )
         if not self.is_deployed:
             wide = param_dtype(self.dtype)
-            self.slope = self.variable("batch_stats", "slope", jnp.ones, (), wide)
+            self.slope = self.variable("host", "slope", jnp.ones, (), wide)
 
     def _pool(self, stage: int) -> Literal["half"] | int | None:
-        """How a stage's first layer pools."""
+        """Returns the pooling of a stage's first layer."""
         if len(self.stage_dims) == 4 and stage == 0:
             return None
         return "half" if self.pooled_sizes is None else self.pooled_sizes[stage]
@@ -105,8 +104,8 @@ class VanillaNet(Network):
     ) -> tuple[jax.Array, ...]:
         """Returns the last map of each resolution, [B, H / s, W / s, dim] for s = 4, 8, 16, 32.
 
-        The first is the stem's where no stage keeps its resolution. With adaptive pooling the maps
-        have its sizes instead. Arguments are those of the call; maps have the compute dtype.
+        The first is the stem's where no stage keeps its resolution. Adaptive pooling sets other
+        sizes. Arguments are those of the call; maps have the compute dtype.
         """
         return self._stage_outputs(x, train, None)  # dropout is the classifier's
 
@@ -135,15 +134,20 @@ class VanillaNet(Network):
         """Returns the merged network and its variables, which give the same logits.
 
         Args:
-          variables: "params" and "batch_stats" of this network.
+          variables: "params", "batch_stats" and "host" of this network.
 
         Raises:
-          UserError: The slope is not 1 yet: the two products of a layer are not one.
+          UserError: The slope is missing, or not 1 yet: the products of a layer are not one.
         """
         if self.is_deployed:
             return self, variables
+        if "slope" not in variables.get("host", {}):
+            raise UserError(
+                f"variables hold {', '.join(variables) or 'nothing'}, but the slope of the "
+                'activations is needed too; give {"params": …, "batch_stats": …, "host": …}'
+            )
         params, stats = variables["params"], variables["batch_stats"]
-        slope = float(stats["slope"])
+        slope = float(variables["host"]["slope"])
         if slope != 1:
             raise UserError(
                 f"the activations have slope {slope:g}, and layers can be merged at slope 1 only; "
@@ -163,13 +167,11 @@ class VanillaNet(Network):
 class Layer(nn.Module):
     """Product, norm, leaky ReLU, product, norm; pooling; the series activation.
 
-    Attributes:
+    Attributes, beside those of `VanillaNet`:
       dim: Channels of the result.
       pool: Max pooling between the products and the activation: to "half" of the resolution, or
-        to maps of so many pixels a side; None does not.
-      stem_stride: The first product is a convolution of 4×4 pixels with this stride; None: 1×1.
-
-    The others are those of `VanillaNet`.
+        to maps of this height and width; None for none.
+      stem_stride: Stride of a convolution of 4×4 pixels as first product; None: 1×1.
     """
 
     dim: int
@@ -183,7 +185,7 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, slope: jax.Array | float, train: bool = False) -> jax.Array:
-        """Maps x: [B, H, W, C] to [B, H', W', dim]. slope: [] float; no matter if merged."""
+        """Maps x: [B, H, W, C] to [B, H', W', dim]. slope: [] float; unused if merged."""
         norm = functools.partial(BatchNorm, self.bn_group_size, epsilon=EPSILON, dtype=self.dtype)
         if self.is_deployed:
             x = self._first(self.dim, "conv")(x)
@@ -243,13 +245,13 @@ class SeriesActivation(nn.Module):
 class Head(nn.Module):
     """Mean over the map, dropout, then a layer as before: two products with a leaky ReLU between.
 
-    At least float32 throughout. `place` is the number after the last layer's, for the dropout mask;
-    the other attributes are those of `VanillaNet`.
+    At least float32 throughout. `drop_index` is the index of the dropout mask; the other attributes
+    are those of `VanillaNet`.
     """
 
     num_classes: int
     dropout_rate: float = 0.0
-    place: int = 0
+    drop_index: int = 0
     bn_group_size: int = 0
     is_deployed: bool = False
     dtype: DTypeLike = jnp.float32
@@ -262,7 +264,7 @@ class Head(nn.Module):
         wide = param_dtype(self.dtype)
         x = x.astype(wide).mean((1, 2))
         if noise is not None:
-            x = dropout(x, noise, self.place, self.dropout_rate)
+            x = dropout(x, noise, self.drop_index, self.dropout_rate)
         if self.is_deployed:
             return dense(self.num_classes, wide, "fc")(x)
         x = dense(self.num_classes, wide, "fc1")(x)[:, None, None]
@@ -271,12 +273,12 @@ class Head(nn.Module):
 
 
 def leaky_relu(x: jax.Array, slope: jax.Array | float) -> jax.Array:
-    """x where it is positive, else slope × x: ReLU at slope 0, nothing at slope 1."""
+    """Returns x where it is positive, else slope × x: ReLU at slope 0, the identity at slope 1."""
     return jnp.where(x > 0, x, (x * slope).astype(x.dtype))
 
 
 def _merged_layer(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]:
-    """A layer's two products and its activation without norms, float64."""
+    """Returns a layer's merged products and its activation without norms, float64."""
     first, second = (
         folding.fold_after(
             folding.widened(params[f"conv{i}"]),
@@ -296,6 +298,46 @@ def _merged_head(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[st
     return {"fc": folding.merge(first, folding.widened(params["fc2"]))}
 
 
+def by_stage(paths: Sequence[str]) -> dict[str, int]:
+    """The layers of the authors' `optim_factory.py`: the stem, each stage, and the classifier."""
+    stages = {path: int(match[1]) + 1 for path in paths if (match := STAGE.match(path))}
+    last = max(stages.values(), default=0) + 1
+    outer = {"stem": 0, "head": last}
+    others = {path: outer[first] for path in paths if (first := path.split("/")[0]) in outer}
+    return stages | others
+
+
+# The authors' names, in training and deployed.
+_NAMES = (
+    Rule(r"stem/conv1", r"stem1.0", CONV),
+    Rule(r"stem/norm1", r"stem1.1", BATCH_NORM),
+    Rule(r"stem/conv2", r"stem2.0", POINTWISE),
+    Rule(r"stem/norm2", r"stem2.1", BATCH_NORM),
+    Rule(r"stem/act", r"stem2.2", CONV),
+    Rule(r"stem/act/norm", r"stem2.2.bn", BATCH_NORM),
+    Rule(r"stages_(\d+)/conv(\d)", r"stages.\1.conv\2.0", POINTWISE),
+    Rule(r"stages_(\d+)/norm(\d)", r"stages.\1.conv\2.1", BATCH_NORM),
+    Rule(r"stages_(\d+)/act", r"stages.\1.act", CONV),
+    Rule(r"stages_(\d+)/act/norm", r"stages.\1.act.bn", BATCH_NORM),
+    Rule(r"head/fc1", r"cls1.2", POINTWISE),
+    Rule(r"head/norm", r"cls1.3", BATCH_NORM),
+    Rule(r"head/fc2", r"cls2.0", POINTWISE),
+)
+_DEPLOYED_NAMES = (
+    Rule(r"stem/conv", r"stem.0", CONV),
+    Rule(r"stem/act", r"stem.1", CONV),
+    Rule(r"stages_(\d+)/conv", r"stages.\1.conv", POINTWISE),
+    Rule(r"stages_(\d+)/act", r"stages.\1.act", CONV),
+    Rule(r"head/fc", r"cls.2", POINTWISE),
+)
+_FAMILY = Family(
+    (_NAMES,),
+    implied={("host", "slope"): 1.0},
+    classifier=MLP_HEAD,
+    layer_ids=by_stage,
+    host_scalars=("slope",),
+    deployed=Family((_DEPLOYED_NAMES,), classifier=LINEAR_HEAD),
+)
 _RELEASE = "https://github.com/huawei-noah/VanillaNet/releases/download/ckpt"
 _DIMS = (512, 1024, 2048, 4096)
 
@@ -303,20 +345,14 @@ _DIMS = (512, 1024, 2048, 4096)
 def _register(
     name: str,
     depths: tuple[int, ...],
-    trained: tuple[int, int],
-    deployed: tuple[int, int],
     top1: float,
     **settings: Any,
 ) -> None:
-    """trained, deployed: parameters and multiply-accumulates of both forms."""
     about = ModelInfo(
         name=f"vanillanet_{name}",
         input_size=224,
         stage_depths=depths,
-        params=trained[0],
-        macs=trained[1],
-        deploy_params=deployed[0],
-        deploy_macs=deployed[1],
+        family=_FAMILY,
         crop_pct=0.95 if name.startswith(("12", "13")) else 0.875,
         top1=top1,
         top1_source="reported by the authors",
@@ -327,30 +363,26 @@ def _register(
     register_model(about, functools.partial(VanillaNet, stage_dims=dims, **settings))
 
 
-_register("5", (1, 1, 1), (22_328_800, 8_450_519_616), (15_523_304, 5_161_185_280), 0.7249)
-_register("6", (1, 1, 2), (56_116_704, 10_104_521_280), (32_509_416, 5_993_103_360), 0.7636)
-_register("7", (1, 1, 1, 2), (56_670_176, 11_827_364_416), (32_797_672, 6_893_862_912), 0.7798)
-_register("8", (1, 1, 2, 2), (65_175_520, 13_491_200_576), (37_096_424, 7_735_615_488), 0.7913)
-_register("9", (1, 1, 3, 2), (73_680_864, 15_155_036_736), (41_395_176, 8_577_368_064), 0.7987)
-_register("10", (1, 1, 4, 2), (82_186_208, 16_818_872_896), (45_693_928, 9_419_120_640), 0.8057)
-_register("11", (1, 1, 5, 2), (90_691_552, 18_482_709_056), (49_992_680, 10_260_873_216), 0.8108)
-_register("12", (1, 1, 6, 2), (99_196_896, 20_146_545_216), (54_291_432, 11_102_625_792), 0.8155)
-_register("13", (1, 1, 7, 2), (107_702_240, 21_810_381_376), (58_590_184, 11_944_378_368), 0.8205)
+_register("5", (1, 1, 1), 0.7249)
+_register("6", (1, 1, 2), 0.7636)
+_register("7", (1, 1, 1, 2), 0.7798)
+_register("8", (1, 1, 2, 2), 0.7913)
+_register("9", (1, 1, 3, 2), 0.7987)
+_register("10", (1, 1, 4, 2), 0.8057)
+_register("11", (1, 1, 5, 2), 0.8108)
+_register("12", (1, 1, 6, 2), 0.8155)
+_register("13", (1, 1, 7, 2), 0.8205)
 _register(
     "13_x1_5",
     (1, 1, 7, 2),
-    (236_942_048, 48_745_701_952),
-    (127_796_200, 26_548_445_184),
     0.8253,
     width=1.5,
 )
-# The supplement has 40, 20 and 10; these are the sizes of the released code's network, whose
-# multiply-accumulates are the printed ones.
+# The supplement has 40, 20 and 10; these are the sizes of the released code, whose network has the
+# printed multiply-accumulates.
 _register(
     "13_x1_5_ada_pool",
     (1, 1, 7, 2),
-    (236_942_048, 89_966_269_504),
-    (127_796_200, 48_982_528_512),
     0.8311,
     width=1.5,
     stem_stride=3,

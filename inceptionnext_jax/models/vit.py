@@ -1,10 +1,11 @@
 """DeiT-S and -B (ICML 2021) and ViT-B/16 at 384 pixels (ICLR 2021), as in timm.
 
-Tokens are patches of 16 pixels and a class token, which alone is classified. DeiT's distillation
-token is left out, as in the tables that these networks stand in for.
+Tokens are patches of 16×16 pixels and a class token, which alone is classified. DeiT's
+distillation token is left out, as in the tables that these networks reproduce.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -13,12 +14,16 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.family import Family
+from inceptionnext_jax.models.layer_ids import with_last_block
+from inceptionnext_jax.models.layers.conv import patch_conv
 from inceptionnext_jax.models.layers.drop import DropNoise
 from inceptionnext_jax.models.layers.heads import PlainHead
-from inceptionnext_jax.models.layers.linear import param_dtype, patch_conv
+from inceptionnext_jax.models.layers.linear import param_dtype
 from inceptionnext_jax.models.layers.norm import LayerNorm
 from inceptionnext_jax.models.layers.token_mixers import Attention
-from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_place
+from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_drop_index
+from inceptionnext_jax.models.names import LINEAR, Leaf, Rule, transformer_rules
 from inceptionnext_jax.models.network import ResidualNetwork
 from inceptionnext_jax.models.registry import ModelInfo, register_model
 
@@ -28,11 +33,11 @@ _PATCH = 16
 class VisionTransformer(ResidualNetwork):
     """Patches with position embeddings, blocks of attention, LayerNorm, a linear classifier.
 
-    Images of other sizes than the native one get resized position embeddings.
+    Position embeddings are resized for images of another size than the native one.
 
     Attributes:
       dim: Channels; heads have 64 each.
-      grid: Patches on a side of the image that the position embeddings are of.
+      grid: Patches per row and column of the native image.
     """
 
     dim: int
@@ -52,7 +57,7 @@ class VisionTransformer(ResidualNetwork):
         self.classifier = ClassTokenHead(
             self.num_classes,
             self.dropout_rate,
-            head_place(tuple(self.stage_depths)),
+            head_drop_index(tuple(self.stage_depths)),
             norm=norm,
             dtype=self.dtype,
             name="head",
@@ -66,10 +71,18 @@ class VisionTransformer(ResidualNetwork):
         (tokens,) = super().features(x, train, positions)
         return (tokens[:, 1:].reshape(B, H // _PATCH, W // _PATCH, self.dim),)
 
+    @staticmethod
+    def explained_layer(paths: Sequence[str]) -> str:
+        """Returns the norm before the last attention, where the class token last sees the patches.
+
+        The classifier sees the class token alone, which is not part of the map.
+        """
+        return [path for path in paths if path.endswith("/norm1")][-1]
+
     def classify(
         self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
     ) -> jax.Array:
-        """Raises UserError: what is classified is the class token, which no map holds."""
+        """Raises UserError: the classifier needs the class token, which is not part of the map."""
         raise UserError(
             "a vision transformer classifies its class token, which is not part of its feature "
             "map; call the model on images instead"
@@ -96,9 +109,9 @@ class Tokens(nn.Module):
         normal = nn.initializers.normal(0.02)
         table = self.param("pos_embed", normal, (1, 1 + self.grid**2, C), wide)
         if (h, w) != (self.grid, self.grid):
-            places = table[:, 1:].reshape(1, self.grid, self.grid, C)
-            places = jax.image.resize(places, (1, h, w, C), "cubic").reshape(1, h * w, C)
-            table = jnp.concatenate([table[:, :1], places], axis=1)
+            native = table[:, 1:].reshape(1, self.grid, self.grid, C)
+            resized = jax.image.resize(native, (1, h, w, C), "cubic").reshape(1, h * w, C)
+            table = jnp.concatenate([table[:, :1], resized], axis=1)
         first = jnp.broadcast_to(token, (B, 1, C)).astype(self.dtype)
         x = jnp.concatenate([first, x.reshape(B, h * w, C)], axis=1) + table.astype(self.dtype)
         return x[:, :, None]
@@ -112,13 +125,20 @@ class ClassTokenHead(PlainHead):
         return super().__call__(x[:, :1], noise)
 
 
-def _register(name: str, dim: int, grid: int, params: int, macs: int, **info: Any) -> None:
+_NAMES = (
+    *transformer_rules(r"blocks.\2"),
+    Rule(r"stem", r"", {name: Leaf(name) for name in ("cls_token", "pos_embed")}),
+    Rule(r"head/fc", r"head", LINEAR),
+)
+_FAMILY = Family((_NAMES,), layer_ids=with_last_block)
+
+
+def _register(name: str, dim: int, grid: int, **info: Any) -> None:
     about = ModelInfo(
         name=name,
         input_size=_PATCH * grid,
         stage_depths=(12,),
-        params=params,
-        macs=macs,
+        family=_FAMILY,
         top1_source="reported by the paper of InceptionNeXt",
         licence="apache-2.0",
         **info,
@@ -130,8 +150,6 @@ _register(
     "deit_small",
     384,
     14,
-    22_050_664,
-    4_241_218_560,
     crop_pct=0.9,
     top1=0.798,
     hub_id="timm/deit_small_patch16_224.fb_in1k",
@@ -140,8 +158,6 @@ _register(
     "deit_base",
     768,
     14,
-    86_567_656,
-    16_848_500_736,
     crop_pct=0.9,
     top1=0.818,
     hub_id="timm/deit_base_patch16_224.fb_in1k",
@@ -150,8 +166,6 @@ _register(
     "vit_base_384",
     768,
     24,
-    86_859_496,
-    49_347_803_136,
     crop_pct=1.0,
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),

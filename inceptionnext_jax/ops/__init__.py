@@ -1,1 +1,1 @@
-"""Hot kernels, and the choice of which one to use where."""
+"""Hot kernels and the choice between their implementations."""

@@ -1,8 +1,8 @@
 """Depthwise convolution and the split-channel mixer of InceptionNeXt (the paper's method section).
 
-Every implementation takes the same parameters and gives the same result, so that a model never
-knows which one runs. `auto` picks from `MEASURED`: XLA's grouped convolution is an order of
-magnitude slower than shifted multiply-adds on a CPU, while accelerators have kernels for it.
+Every implementation takes the same parameters and gives the same result, so models need not know
+which one runs. `auto` picks from `MEASURED`: XLA's grouped convolution is an order of magnitude
+slower than shifted multiply-adds on a CPU, while accelerators have kernels for it.
 """
 
 import functools
@@ -33,7 +33,7 @@ def depthwise_conv(
 ) -> jax.Array:
     """Convolves each channel with its own kernel; stride 1, size kept.
 
-    The padding is zeros, dilation × (k - 1) / 2 on both sides, as PyTorch users write it.
+    Pads with zeros, dilation × (k - 1) / 2 on both sides, as is usual in PyTorch.
 
     Args:
       x: [B, H, W, C] floats.
@@ -68,13 +68,13 @@ def inception_mixer(
 ) -> jax.Array:
     """The token mixer of InceptionNeXt: identity, square, horizontal and vertical band.
 
-    Channels are split into as many as are left over | hw | w | h; the first part passes untouched,
-    the others get their depthwise convolution, and the parts are joined in the same order. A branch
-    that is left out of `params` leaves its channels to the first part.
+    Channels are split into rest | hw | w | h; the rest passes untouched, the others are convolved
+    depthwise, and the parts are joined in the same order. Channels of a branch that `params` lacks
+    belong to the rest.
 
     Args:
       x: [B, H, W, C] floats.
-      params: For each of `BRANCHES`, or some, {"kernel": [kh, kw, 1, g], "bias": [g]}.
+      params: {"kernel": [kh, kw, 1, g], "bias": [g]} for each of `BRANCHES`, or some of them.
       dilation: Steps between taps along both axes.
       impl: As in `depthwise_conv`.
 
@@ -93,7 +93,7 @@ def inception_mixer(
 
 
 def check_impl(impl: str) -> None:
-    """Refuses unknown implementations, without touching a device."""
+    """Raises UserError for an unknown implementation, without touching a device."""
     choices = ["auto", *sorted(IMPLEMENTATIONS)]
     if impl not in choices and impl not in map(auto_for, BACKENDS):
         raise UserError(
@@ -108,12 +108,12 @@ def auto_for(backend: str) -> str:
 
 
 class Measured(NamedTuple):
-    """Where an implementation was the fastest (docs/performance.md).
+    """The fastest implementation on a backend, as measured (docs/performance.md).
 
     Attributes:
-      backend: JAX's name of it.
-      taps: Kernel positions up to which it was.
-      impl: The implementation.
+      backend: JAX's name of the backend.
+      taps: Largest number of kernel positions for which it is the fastest.
+      impl: A name in `IMPLEMENTATIONS`.
     """
 
     backend: str
@@ -121,7 +121,7 @@ class Measured(NamedTuple):
     impl: str
 
 
-# The first row that fits counts; where nothing was measured, it is XLA's own convolution.
+# The first row that fits is used; where nothing was measured, XLA's own convolution.
 MEASURED = (Measured("cpu", 121, "shift_dot"),)
 
 
@@ -129,7 +129,7 @@ MEASURED = (Measured("cpu", 121, "shift_dot"),)
 def measured_impl(
     backend: str, size: tuple[int, int], shape: tuple[int, ...], dtype: jnp.dtype
 ) -> str:
-    """Returns the fastest implementation that is known, and logs it once for each question."""
+    """Returns the fastest known implementation, and logs it once per set of arguments."""
     taps = size[0] * size[1]
     fitting = (row.impl for row in MEASURED if row.backend == backend and taps <= row.taps)
     impl = next(fitting, "conv")
@@ -164,7 +164,7 @@ def _shift(x: jax.Array, kernel: jax.Array, dilation: tuple[int, int]) -> jax.Ar
     # A sum of many products needs more than bfloat16; convolutions accumulate in float32 as well.
     wide = jnp.promote_types(jnp.float32, x.dtype)
     padded = jnp.pad(x, ((0, 0), *_padding(kernel, dilation), (0, 0))).astype(wide)
-    # Else XLA may pad anew for each tap, or for each of several loops that it makes of one.
+    # Without it, XLA may pad again for each tap, or for each loop it splits this one into.
     padded = lax.optimization_barrier(padded)
     taps = kernel.astype(wide)
     terms = []
@@ -177,10 +177,10 @@ def _shift(x: jax.Array, kernel: jax.Array, dilation: tuple[int, int]) -> jax.Ar
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _shift_dot(x: jax.Array, kernel: jax.Array, dilation: tuple[int, int]) -> jax.Array:
-    """`_shift`, whose gradients are `_shift` and matrix products.
+    """`_shift` with gradients computed by `_shift` and by matrix products.
 
-    What JAX derives for the kernel is one pass over all activations for each tap. The products of
-    all pairs of columns are fewer passes, though only a few diagonals of them are of use.
+    JAX's own gradient for the kernel takes one pass over all activations per tap. Products of all
+    pairs of columns take fewer passes, though only a few of their diagonals are used.
     """
     return _shift(x, kernel, dilation)
 
@@ -204,14 +204,14 @@ def _kernel_gradient(
     """Returns Σ_bhw x[b, h + i, w + j, c] g[b, h, w, c] as [kh, kw, 1, C], in float32 at least."""
     kh, kw = size
     if kh > kw:
-        # Products are made once for each row of the kernel: let those be the fewer.
+        # One product per row of the kernel: transposing makes rows the shorter side.
         swapped = _kernel_gradient(x.swapaxes(1, 2), g.swapaxes(1, 2), (kw, kh), dilation[::-1])
         return swapped.swapaxes(0, 1)
     B, H, W, C = x.shape
     wide = jnp.promote_types(jnp.float32, x.dtype)
     top, left = dilation[0] * (kh - 1) // 2, dilation[1] * (kw - 1) // 2
     padded = jnp.pad(x.transpose(3, 0, 1, 2), ((0, 0), (0, 0), (top, top), (0, 0)))
-    # Without the barrier the transposition is made again for each row.
+    # Without the barrier the transposition is repeated for each row.
     g = lax.optimization_barrier(g.transpose(3, 0, 1, 2).reshape(C, B * H, W))
     pairs = []
     for i in range(kh):
@@ -225,7 +225,7 @@ def _kernel_gradient(
 
 
 def _toeplitz(x: jax.Array, kernel: jax.Array, dilation: tuple[int, int]) -> jax.Array:
-    """Multiplies each channel's rows with a banded matrix, once for each row of the kernel."""
+    """Multiplies each channel's rows by a banded matrix, once per row of the kernel."""
     kh, kw = kernel.shape[:2]
     if kh > kw:
         swapped = _toeplitz(x.swapaxes(1, 2), kernel.swapaxes(0, 1), dilation[::-1])

@@ -1,4 +1,4 @@
-"""Weights together with what belongs to them."""
+"""Weights together with preprocessing, class names and licence."""
 
 import dataclasses
 import functools
@@ -10,27 +10,28 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from inceptionnext_jax.convert.load import Variables
 from inceptionnext_jax.convert.tables import family
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.registry import create_model, model_info
 from inceptionnext_jax.pretrained import class_names as names
 from inceptionnext_jax.pretrained.preprocessing import Preprocessing
 from inceptionnext_jax.trees import nested, paths_and_leaves
+from inceptionnext_jax.types import Variables
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """Weights with what belongs to them.
+    """Weights together with preprocessing, class names and licence.
 
     Attributes:
-      name: Of the model, as in `create_model`.
-      variables: {"params": …, "batch_stats": …}, arrays of the plain tree.
-      options: Of `create_model`, where the network is not the named one.
-      preprocessing: None becomes the named model's own.
-      class_names: One for each class, or none where they are unknown.
-      licence: Of the weights.
-      metrics: What was measured with them, such as {"eval/top1": 0.98}.
+      name: Name of the model, as in `create_model`.
+      variables: {"params": …} and, where the model has them, "batch_stats" and "host": arrays of
+        the plain tree.
+      options: Options of `create_model` that the network was made with.
+      preprocessing: The evaluation path of images; None becomes the named model's.
+      class_names: A name for each class; empty where they are unknown.
+      licence: Licence of the weights.
+      metrics: Metrics measured with the weights, such as {"eval/top1": 0.98}.
     """
 
     name: str
@@ -71,14 +72,14 @@ class Pretrained:
 
     @property
     def readable_names(self) -> list[str]:
-        """A name to print for each class."""
+        """A printable name for each class."""
         return names.readable(self.class_names, self.num_classes)
 
 
 def fresh_classifier(loaded: Pretrained, num_classes: int, seed: int = 0) -> Pretrained:
-    """The same network with a new last layer for `num_classes` classes.
+    """Returns the same network with a new last layer for `num_classes` classes.
 
-    Its kernel is drawn as at the start of a training; class names and metrics are forgotten.
+    Its kernel is drawn as at the start of training; class names and metrics are dropped.
     """
     model = create_model(loaded.name, **{**loaded.options, "num_classes": num_classes})
     size = loaded.preprocessing.image_size

@@ -1,7 +1,7 @@
 """Folders with `model.safetensors` and `config.json`, as timm and the Hugging Face hub have them.
 
 The config has timm's keys, so that timm loads the folder (`local-dir:`), and one of our own,
-"inceptionnext_jax", with what timm has no place for.
+"inceptionnext_jax", with the fields that timm lacks.
 """
 
 import json
@@ -26,15 +26,15 @@ _LARGEST = 1 << 24  # bytes of a config.json
 def save_pretrained(directory: str | Path, pretrained: Pretrained) -> Path:
     """Writes a folder that `load_model` and timm read; returns its path.
 
-    Files of these names in it are replaced, each as a whole; others stay.
+    Existing files of these names are replaced, each as a whole; others stay.
 
     Raises:
       UserError: The variables do not fit the model, or the folder cannot be written.
     """
     folder = Path(directory).expanduser()
     state_dict = to_torch(pretrained.name, pretrained.variables, **pretrained.options)
-    of_images = (key for key, a in state_dict.items() if a.ndim == 4 and a.shape[1] == 3)
-    config = _config(pretrained, next(of_images, "").removesuffix(".weight"))
+    image_convs = (key for key, a in state_dict.items() if a.ndim == 4 and a.shape[1] == 3)
+    config = _config(pretrained, next(image_convs, "").removesuffix(".weight"))
     text = json.dumps(config, indent=1, ensure_ascii=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def save_pretrained(directory: str | Path, pretrained: Pretrained) -> Path:
 
 
 def save_safetensors(path: Path, state_dict: Mapping[str, Any]) -> None:
-    """Writes arrays by PyTorch name, as a whole or not at all."""
+    """Writes arrays by PyTorch name, completely or not at all."""
     from safetensors.numpy import save
 
     with replaced(path) as temporary:
@@ -87,10 +87,10 @@ def _config(pretrained: Pretrained, first_conv: str) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """What a config.json says: arguments of `Pretrained` without the variables.
+    """Returns the arguments of `Pretrained`, except the variables, from a config.json.
 
     Raises:
-      UserError: It is no such file, or its model is none of ours.
+      UserError: The file is not such a config, or its model is unknown.
     """
     try:
         if path.stat().st_size > _LARGEST:
@@ -101,7 +101,7 @@ def read_config(path: Path) -> dict[str, Any]:
             str(config.get("architecture")), timm.get("input_size") or ()
         )
         if name is None:
-            raise ValueError(f"its architecture {config.get('architecture')!r} is none of ours")
+            raise ValueError(f"its architecture {config.get('architecture')!r} is unknown")
         info = model_info(str(name))
         options = _mapping(own, "options")
         unknown = sorted(options.keys() - OPTIONS.keys())
@@ -112,7 +112,7 @@ def read_config(path: Path) -> dict[str, Any]:
             options.setdefault("stage_depths", depths)
         labels = config.get("label_names") or timm.get("label_names") or ()
         if not isinstance(labels, list | tuple):
-            raise ValueError("its label_names are no list")
+            raise ValueError("its label_names are not a list")
         return {
             "name": info.name,
             "options": options,
@@ -126,12 +126,12 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _mapping(parent: Any, key: str) -> dict[str, Any]:
-    """A sub-object, or {}; raises ValueError for anything else."""
+    """Returns a sub-object, or {} if it is absent; raises ValueError for anything else."""
     if not isinstance(parent, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     value = parent.get(key)
     if value is not None and not isinstance(value, dict):
-        raise ValueError(f"its {key} is no JSON object")
+        raise ValueError(f"its {key} is not a JSON object")
     return dict(value or {})
 
 
@@ -140,6 +140,6 @@ def _preprocessing(info: Any, timm: Mapping[str, Any]) -> Preprocessing:
     if "input_size" in given:
         size = given["input_size"]
         if not isinstance(size, list | tuple) or len(size) != 3 or size[1] != size[2]:
-            raise ValueError(f"its input_size {size!r} is no [3, S, S]")
+            raise ValueError(f"its input_size {size!r} is not [3, S, S]")
         given["image_size"] = size[1]
     return Preprocessing.of(info, given)

@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from inceptionnext_jax.checkpoints import reading
-from inceptionnext_jax.convert.load import Say, Variables, locate_source, read_file
+from inceptionnext_jax.convert.load import Say, locate_source, read_file
 from inceptionnext_jax.convert.torch_weights import check_variables
 from inceptionnext_jax.errors import UserError, suggestion
 from inceptionnext_jax.models.registry import OPTIONS, list_models, model_info
@@ -18,21 +18,22 @@ from inceptionnext_jax.pretrained.bundle import Pretrained
 from inceptionnext_jax.pretrained.config_json import read_config
 from inceptionnext_jax.pretrained.preprocessing import Preprocessing
 from inceptionnext_jax.trees import paths_and_leaves
+from inceptionnext_jax.types import Variables
 from inceptionnext_jax.workdir.storage import StoragePath
 
-# Options of `create_model` that weights do not depend on.
-_FREE = (
+# Options of `create_model` that do not change a network's arrays.
+_WITHOUT_ARRAYS = (
     "num_classes", "drop_path_rate", "dropout_rate", "bn_group_size", "remat", "scan",
     "depthwise_impl", "head_init_scale", "dtype",
 )  # fmt: skip
-ENTRIES = ("ema", "params")  # of a run's checkpoint, what is taken first
+ENTRIES = ("ema", "params")  # weights in a run's checkpoint; the first that exist are taken
 _DEEPEST = 1000  # blocks in a stage; more is a damaged file
 
 
 def load_model(
     source: str | Path, name: str | None = None, **options: Any
 ) -> tuple[nn.Module, Variables]:
-    """Returns (model, variables) of trained weights; `load_pretrained` has the rest of them.
+    """Returns (model, variables) of trained weights; `load_pretrained` returns the rest too.
 
     Arguments and errors are `load_pretrained`'s.
     """
@@ -54,12 +55,12 @@ def load_pretrained(
     Args:
       source: A folder of `save_pretrained` or of timm's, a workdir or a step in it, a weight file,
         a URL, a hub id (hf://owner/name), or a model's name for its published weights.
-      name: Of the model, where the source does not say (a bare weight file).
-      key: The entry of a .pth that holds the weights; of a run's step "ema" or "params" (None: the
+      name: Name of the model, if the source does not name it (a bare weight file).
+      key: Entry of a .pth that holds the weights; for a run's step "ema" or "params" (None: the
         averages where there are some).
-      sha256: Of a URL's file.
-      say: Told what was chosen or fetched.
-      **options: Of `create_model`, over those that the source names.
+      sha256: Expected checksum of a URL's file.
+      say: Called with a note of what was chosen or fetched.
+      **options: Options of `create_model`, over those that the source names.
 
     Raises:
       UserError: There are no such weights, they are damaged or do not fit the model.
@@ -102,19 +103,19 @@ def _chosen_name(given: str | None, known: str | None, source: Any) -> str:
 
 
 def _structure(options: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Those options that decide which arrays a network has; raises UserError for absurd ones."""
+    """Returns the options that determine a network's arrays; raises UserError for absurd ones."""
     depths = options.get("stage_depths") or ()
     if isinstance(depths, list | tuple) and any(
         isinstance(depth, int) and depth > _DEEPEST for depth in depths
     ):
         raise UserError(f"{where} asks for stage_depths={tuple(depths)}; {_DEEPEST} are the most")
-    return {name: value for name, value in options.items() if name not in _FREE}
+    return {name: value for name, value in options.items() if name not in _WITHOUT_ARRAYS}
 
 
 def _from_step(
     step: StoragePath, name: str | None, key: str | None, options: Mapping[str, Any], say: Say
 ) -> Pretrained:
-    """A run's step, as its own `meta` describes it."""
+    """Loads a run's step, as its `meta` describes it."""
     if key not in (None, *ENTRIES):
         raise UserError(
             f"{step} has no weights {key!r}, expected one of {', '.join(ENTRIES)}"
@@ -129,18 +130,20 @@ def _from_step(
     trained = trained.get("model", {}) if isinstance(trained, dict) else {}
     if not isinstance(trained, dict):
         trained = {}
-    own = {
+    recorded = {
         option: value
         for option, value in trained.items()
-        if option in OPTIONS and option not in _FREE and value not in (None, OPTIONS[option])
+        if option in OPTIONS
+        and option not in _WITHOUT_ARRAYS
+        and value not in (None, OPTIONS[option])
     }
     chosen = _chosen_name(name, trained.get("name"), step)
-    _structure(own, str(step))
+    _structure(recorded, str(step))
     given = meta.get("preprocessing", {})
     return Pretrained(
         chosen,
         variables if averages is None or key == "params" else averages,
-        {**own, **options},
+        {**recorded, **options},
         Preprocessing.of(model_info(chosen), given if isinstance(given, dict) else {}),
         meta.get("class_names") or (),
         metrics=_measured(step),
@@ -148,7 +151,7 @@ def _from_step(
 
 
 def _measured(step: StoragePath) -> dict[str, float]:
-    """What the run measured at a step, if it evaluated there."""
+    """Returns the run's metrics at a step, if it evaluated there."""
     path = step / "metrics" / "metrics"
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,35 +1,34 @@
-"""The parts that make AdamW's update LAMB's, as timm has them (`timm.optim.Lamb`).
+"""The transformations that turn AdamW's update into timm's LAMB (`timm.optim.Lamb`).
 
-They differ from Optax's `lamb`: gradients are clipped inside the optimizer, and only parameters
-that decay are scaled.
+Unlike in Optax's `lamb`, gradients are clipped inside the optimizer, and only the updates of
+parameters that decay are scaled.
 """
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from inceptionnext_jax import trees
+from inceptionnext_jax.types import PyTree
 
 
 def clip_to_unit_norm() -> optax.GradientTransformation:
-    """Divides gradients by max(1, their global norm); `optim.clip_norm` is another, earlier."""
+    """Divides gradients by max(1, their global norm), after any clipping by `optim.clip_norm`."""
 
-    def clipped(gradient: Any, params: Any) -> Any:
+    def clipped(gradient: PyTree, params: PyTree) -> PyTree:
         divisor = jnp.maximum(1.0, optax.tree.norm(gradient))
         return jax.tree.map(lambda g: g / divisor, gradient)
 
     return optax.stateless(clipped)
 
 
-def scale_by_trust_ratio(mask: Any) -> optax.GradientTransformation:
+def scale_by_trust_ratio(mask: PyTree) -> optax.GradientTransformation:
     """Gives each update whose leaf in `mask` is True its parameter's norm, unless either is 0.
 
-    In stacked parameters, each block has a norm of its own.
+    In stacked parameters, each block has its own norm.
     """
 
-    def scaled(update: Any, params: Any) -> Any:
+    def scaled(update: PyTree, params: PyTree) -> PyTree:
         stacked = jax.tree.unflatten(
             jax.tree.structure(params), [trees.is_stacked(path) for path in trees.paths(params)]
         )
@@ -42,7 +41,7 @@ def scale_by_trust_ratio(mask: Any) -> optax.GradientTransformation:
 
 
 def _ratio(param: jax.Array, update: jax.Array, stacked: bool) -> jax.Array:
-    """||param|| / ||update||, or 1: [] or, of stacked blocks, [depth, 1, …]."""
+    """Returns ||param|| / ||update||, or 1: [1, …], for stacked blocks [depth, 1, …]."""
     axes = tuple(range(int(stacked), param.ndim))
     of_param, of_update = (
         jnp.sqrt(jnp.sum(jnp.square(a), axis=axes, keepdims=True)) for a in (param, update)

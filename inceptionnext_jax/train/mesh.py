@@ -6,6 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from inceptionnext_jax.checks import Section, is_count
+from inceptionnext_jax.groups import check_group, nearest_multiples
 
 # Below this many elements a copy on each device costs less than the messages.
 FSDP_MIN_SIZE = 2**12
@@ -94,3 +98,44 @@ def local_rows(array: jax.Array) -> np.ndarray:
     """The rows of a global array [batch, ...] that lie on this process, in order."""
     parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
     return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
+
+
+def check_mesh(mesh: ConfigDict, devices: int) -> list[str]:
+    """Returns all that is wrong with the section on so many devices: one sentence each."""
+    section = Section(mesh, "mesh")
+    section.count("data", least=None)
+    section.count("fsdp", least=1)
+    if section.is_set("data") and mesh.data != -1 and mesh.data < 1:
+        section.add("data", f"mesh.data={mesh.data} must be > 0, or -1 for all devices")
+    if section.is_set("fsdp") and devices % mesh.fsdp:
+        section.add("fsdp", f"mesh.fsdp={mesh.fsdp} does not divide the {devices} devices")
+    if section.is_set("data", "fsdp") and mesh.data not in (-1, devices // mesh.fsdp):
+        section.add(
+            "data",
+            f"mesh.data={mesh.data} × mesh.fsdp={mesh.fsdp} is {mesh.data * mesh.fsdp}, expected "
+            f"the {devices} devices; set mesh.data={devices // mesh.fsdp} or -1",
+        )
+    return section.problems
+
+
+def check_batch(config: ConfigDict, devices: int) -> list[str]:
+    """Returns each reason why the batch cannot be divided over devices, micro-batches and groups.
+
+    One sentence each, `batch_size` itself included.
+    """
+    section = Section(config)
+    section.count("batch_size", least=1, below=2**31)
+    batch, accumulate = config.batch_size, config.optim.accumulate
+    group = config.model.bn_group_size
+    if not section.is_set("batch_size") or not is_count(accumulate, 1):
+        return section.problems
+    parts = devices * accumulate
+    if batch % parts:
+        section.add(
+            "batch_size",
+            f"batch_size={batch} is not a multiple of {devices} devices × "
+            f"optim.accumulate={accumulate}; try {nearest_multiples(batch, parts)}",
+        )
+    elif is_count(group, 0):
+        section.add("batch_size", *check_group("model.bn_group_size", group, batch, accumulate))
+    return section.problems

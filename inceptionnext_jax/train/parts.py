@@ -80,7 +80,7 @@ def _open_state(
     """The state at the start, and the jitted step."""
     config = run.config
     shapes = jax.eval_shape(run.task.init, jax.random.key(0))
-    optimizer = make_optimizer(config.optim, shapes["params"], config.model.name)
+    optimizer = make_optimizer(config.optim, shapes["params"], config.model.name, run.task.body)
     initial = InitialState(
         run.task, run.mesh, optimizer.tx, seed=config.seed, ema=config.ema_decay is not None
     )

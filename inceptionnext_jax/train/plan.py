@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.groups import group_size
 from inceptionnext_jax.models.layers.remat import MEANINGS
-from inceptionnext_jax.train import validate
 from inceptionnext_jax.train.schedule import ScheduleSettings, activation_slope
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
@@ -106,7 +106,7 @@ def make_plan(
         total_steps=total_steps,
         batch_size=batch,
         accumulate=accumulate,
-        bn_group=validate.group_size(config.model.bn_group_size, batch),
+        bn_group=group_size(config.model.bn_group_size, batch),
         eval_batch=min(batch // accumulate, math.ceil(max(sizes.eval, 1) / devices) * devices),
         workers=_default_workers() if config.data.workers is None else config.data.workers,
         schedule=schedule,

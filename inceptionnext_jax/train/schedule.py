@@ -1,21 +1,29 @@
 """Learning-rate schedules: plain functions of the number of completed updates, in float64.
 
-They run on the host and the rate enters the jitted step as an argument: so it is exact, the same
-on every device, and a changed schedule needs no new compilation.
+They run on the host, and the rate enters the jitted step as an argument: it is exact, the same on
+every device, and a changed schedule needs no new compilation.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ml_collections import ConfigDict
+
+from inceptionnext_jax.checks import Section, is_number
+from inceptionnext_jax.models.registry import list_models, model_info
+
 Schedule = Callable[[int], float]
+CURVES = ("cosine", "constant", "poly", "step")
+UNITS = ("epoch", "step")  # in which the rate is constant
+SLOPE_CURVES = ("linear", "cosine")
 
 
 @dataclass(frozen=True)
 class ScheduleSettings:
     """A schedule with everything resolved; rates per update, durations in epochs."""
 
-    name: str
+    name: str  # one of CURVES
     peak_lr: float
     warmup_lr: float
     min_lr: float
@@ -23,9 +31,9 @@ class ScheduleSettings:
     total_epochs: float  # without the cool-down, in which the rate stays at its minimum
     steps_per_epoch: int
     per: str  # "epoch": constant within an epoch | "step"
-    power: float = 1.0  # of poly
-    decay_epochs: tuple[float, ...] = ()  # of step
-    decay_rate: float = 0.1  # of step
+    power: float = 1.0  # poly only
+    decay_epochs: tuple[float, ...] = ()  # step only
+    decay_rate: float = 0.1  # step only
 
 
 def make_schedule(settings: ScheduleSettings) -> Schedule:
@@ -37,13 +45,68 @@ def make_schedule(settings: ScheduleSettings) -> Schedule:
     return lambda step: _per_step(settings, step)
 
 
-def activation_slope(epoch: int, slope_epochs: float, name: str) -> float:
-    """Returns VanillaNet's slope in an epoch: from 0 to 1, which it has from `slope_epochs` on.
+def check_schedule(config: ConfigDict) -> list[str]:
+    """Returns all that is wrong with the section and the run's durations: one sentence each."""
+    run, section = Section(config), Section(config.schedule, "schedule")
+    run.number("total_epochs", at_least=0)
+    run.count("total_steps", below=2**31 - 1)
+    section.choice("name", CURVES)
+    section.choice("per", UNITS)
+    section.choice("slope_name", SLOPE_CURVES)
+    durations, rates = ("warmup_epochs", "cooldown_epochs", "slope_epochs"), ("warmup_lr", "min_lr")
+    for key in (*durations, *rates):
+        section.number(key, at_least=0)
+    section.number("power", above=0)
+    section.fraction("decay_rate", above=0)
+    section.sequence("decay_epochs")
+    if run.is_set("total_epochs", "total_steps") and config.total_steps == 0:
+        _check_epochs(config, run, section)
+    if section.is_set("name", "decay_epochs"):
+        _check_decay(config.schedule, section)
+    if section.is_set("slope_epochs"):
+        _check_slope(config, section)
+    return run.problems + section.problems
 
-    The authors' code; the paper's lambda is 1 minus it (section 3.1).
+
+def _check_epochs(config: ConfigDict, run: Section, section: Section) -> None:
+    if config.total_epochs <= 0:
+        run.fail("total_epochs", "must be > 0 (or set total_steps)")
+    elif section.is_set("warmup_epochs") and config.schedule.warmup_epochs >= config.total_epochs:
+        expected = f"must be less than total_epochs={config.total_epochs}"
+        section.fail("warmup_epochs", expected)
+
+
+def _check_decay(s: ConfigDict, section: Section) -> None:
+    epochs = s.decay_epochs
+    numbers = all(is_number(epoch) and epoch > 0 for epoch in epochs)
+    if not numbers or list(epochs) != sorted(set(epochs)):
+        section.fail("decay_epochs", "must be numbers > 0, each above the one before")
+    elif s.name == "step" and not epochs:
+        needs = "needs schedule.decay_epochs, which is empty; e.g. (27, 33)"
+        section.fail("name", needs)
+
+
+def _check_slope(config: ConfigDict, section: Section) -> None:
+    name = config.model.name
+    if config.schedule.slope_epochs > 0 and name in list_models() and not _has_slope(name):
+        section.fail(
+            "slope_epochs",
+            "is for the activations of vanillanet_*, and "
+            f"model.name={name!r} has none with a slope; set it to 0",
+        )
+
+
+def _has_slope(model_name: str) -> bool:
+    return "slope" in model_info(model_name).family.host_scalars
+
+
+def activation_slope(epoch: int, slope_epochs: float, name: str) -> float:
+    """Returns VanillaNet's slope in an epoch, which rises from 0 to 1 at `slope_epochs`.
+
+    As in the authors' code; the paper's lambda is 1 minus it (section 3.1).
 
     Args:
-      epoch: Completed ones.
+      epoch: Completed epochs.
       slope_epochs: > 0.
       name: "linear", or "cosine" (half a period).
     """
@@ -52,7 +115,7 @@ def activation_slope(epoch: int, slope_epochs: float, name: str) -> float:
 
 
 def _per_epoch(s: ScheduleSettings, epoch: int) -> float:
-    """timm's epoch schedule: time runs from epoch 0, so warm-up cuts off the curve's beginning.
+    """timm's epoch schedule: the curve starts at epoch 0, so warm-up cuts off its beginning.
 
     Hence a cosine never reaches its peak rate (timm's `CosineLRScheduler`, no warm-up prefix).
     """
@@ -72,7 +135,7 @@ def _per_step(s: ScheduleSettings, step: int) -> float:
 
 
 def _cosine(s: ScheduleSettings, share: float) -> float:
-    """The rate after a share of the curve, or the constant; its last value beyond the end."""
+    """Returns the rate after a share of the curve, or the constant; beyond the end, the minimum."""
     if s.name == "constant":
         return s.peak_lr
     if share >= 1:

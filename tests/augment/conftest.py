@@ -1,4 +1,4 @@
-"""Real photographs, the material of the comparisons with Pillow."""
+"""Real photographs for the comparisons with Pillow."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from PIL import Image
 
 @pytest.fixture(scope="session")
 def photographs() -> np.ndarray:
-    """[5, 96, 112, 3] uint8: five photographs that come with scikit-learn and scikit-image."""
+    """[5, 96, 112, 3] uint8: five photographs from scikit-learn and scikit-image."""
     import skimage.data
     from sklearn.datasets import load_sample_images
 

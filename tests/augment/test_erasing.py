@@ -49,7 +49,7 @@ def no_noise(monkeypatch, request):
 
 
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (32, 48)])
-def test_area_aspect_and_place_are_distributed_as_in_timm(timm, height, width):
+def test_area_aspect_and_position_are_distributed_as_in_timm(timm, height, width):
     want = timm_boxes(timm, height, width)
     ours = our_boxes(height, width)
     got = np.stack([ours.top, ours.left, ours.height, ours.width], -1)[:, 0]
@@ -83,7 +83,7 @@ def test_boxes_are_strictly_smaller_than_the_image_and_inside():
     assert ours.top.min() == ours.left.min() == 0
 
 
-def test_share_of_erased_images_is_the_probability():
+def test_images_are_erased_with_the_given_probability():
     assert abs((our_boxes(32, 32, prob=0.25).height > 0).mean() - 0.25) < 0.013
 
 

@@ -41,7 +41,7 @@ CASES = [(0.375, None), (0.8125, None), (1.0, None), (0.3, (2, 9, 0, 5)), (0.7, 
 
 @pytest.mark.parametrize(("lam", "box"), CASES)
 def test_float_mixing_equals_timm(timm, monkeypatch, lam, box):
-    """The order of ConvNeXt: timm's Mixup on normalised floats."""
+    """ConvNeXt's order: timm's Mixup on normalised floats."""
     import torch
 
     image = np.random.default_rng(0).normal(size=(6, *SIZE, 3)).astype(np.float32)
@@ -58,7 +58,7 @@ def test_float_mixing_equals_timm(timm, monkeypatch, lam, box):
 
 @pytest.mark.parametrize(("lam", "box"), CASES)
 def test_uint8_mixing_equals_timm(timm, monkeypatch, lam, box):
-    """The order of InceptionNeXt: timm's FastCollateMixup, rounded back to uint8."""
+    """InceptionNeXt's order: timm's FastCollateMixup, rounded back to uint8."""
     image = np.random.default_rng(1).integers(0, 256, (6, *SIZE, 3)).astype(np.uint8)
     mixer, lam = timm_mixer(timm, monkeypatch, "FastCollateMixup", lam, box)
     items = [(x.transpose(2, 0, 1).copy(), int(y)) for x, y in zip(image, LABELS, strict=True)]
@@ -148,8 +148,8 @@ def test_boxes_are_distributed_as_in_timm(timm):
     np.testing.assert_allclose(ours.lam, 1 - area / (224 * 288), atol=1e-6)
 
 
-def test_box_has_the_size_and_place_of_timm_0_6():
-    """Twice half the truncated side around the centre, clipped: of even size where not clipped."""
+def test_box_has_the_size_and_position_of_timm_0_6():
+    """Twice half the truncated side around the centre: an even size unless clipped."""
     ours = our_draws(0.0, 1.0, size=(50, 50), seed=3, count=500)
     inside = (ours.top > 0) & (ours.bottom < 50)
     assert inside.any()

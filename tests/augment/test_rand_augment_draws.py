@@ -68,7 +68,7 @@ def test_empty_notation_is_off():
         ("augmix-m5", "must begin with 'rand-'"),
     ],
 )
-def test_unknown_notation_is_a_user_error_that_says_what_is_accepted(text, named):
+def test_unknown_notation_is_a_user_error_that_lists_what_is_accepted(text, named):
     with pytest.raises(UserError, match=r"augment\.rand_augment") as error:
         parse_rand_augment(text)
     assert named in str(error.value)
@@ -84,7 +84,7 @@ def our_draws(text, interpolation="random", count=DRAWS, seed=0):
 
 
 def timm_magnitudes(timm, monkeypatch, text, count=DRAWS):
-    """Levels that timm passes on, from `count` calls of one operation."""
+    """Levels that timm passes to one operation in `count` calls."""
     from timm.data.auto_augment import rand_augment_transform
 
     seen = []
@@ -119,8 +119,8 @@ def test_operations_are_equally_frequent_and_applied_with_the_probability(text, 
     assert stats.chisquare(counts, expected).pvalue > 0.01
 
 
-def test_operation_pairs_are_as_frequent_as_timms(timm):
-    """Both layers with replacement: the number of distinct applied operations agrees."""
+def test_operation_pairs_are_as_frequent_as_in_timm(timm):
+    """Both layers draw with replacement: the number of distinct applied operations agrees."""
     from timm.data.auto_augment import rand_augment_transform
 
     transform = rand_augment_transform("rand-m9-mstd0.5-inc1", {"img_mean": (124, 116, 104)})

@@ -98,7 +98,7 @@ def test_geometric_operation_equals_pillow(timm, monkeypatch, photographs, name,
 
 
 @pytest.mark.parametrize("cubic", [True, False])
-def test_without_operation_every_bit_stays(photographs, cubic):
+def test_no_operation_changes_no_bit(photographs, cubic):
     noise = np.random.default_rng(0).integers(0, 256, photographs.shape).astype(np.uint8)
     for image in (photographs, noise):
         np.testing.assert_array_equal(ours(image, "", 9.0, cubic=cubic), image)

@@ -170,7 +170,7 @@ def test_two_processes_write_one_bucket(bucket, tmp_path):
 
 
 def test_weight_files_in_a_bucket_are_not_read():
-    with pytest.raises(UserError, match="of a bucket only runs are read"):
+    with pytest.raises(UserError, match="only runs are read from a bucket"):
         locate_source("gs://bucket/weights.safetensors")
 
 

@@ -111,7 +111,7 @@ def network_of(folder, name, class_names, **options):
     """A saved network for 64 pixels with random weights."""
     variables = random_variables(inx.create_model(name, num_classes=len(class_names), **options))
     if name.startswith("vanillanet"):
-        variables["batch_stats"]["slope"] = np.float32(1)
+        variables["host"]["slope"] = np.float32(1)
     network = Pretrained(name, variables, options, BEFORE, class_names)
     return inx.save_pretrained(folder / name, network)
 

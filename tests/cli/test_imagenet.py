@@ -2,10 +2,12 @@
 
 import pytest
 
-from tests.runs import assert_same_arrays, main_py, metrics, saved_arrays
+from tests.runs import CACHE, assert_same_arrays, main_py, metrics, saved_arrays
 
 SMALL = [
     "--config=configs/tiny.py",
+    f"--config.compilation_cache={CACHE}",
+    "--config.augment.rand_augment=rand-m9-n1-mstd0.5-inc1",  # one layer: half the compilation
     "--config.total_steps=2",
     "--config.batch_size=8",
     "--config.optim.lr=1e-2",

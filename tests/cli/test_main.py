@@ -78,10 +78,12 @@ def test_a_plan_needs_neither_data_nor_workdir(name, tmp_path):
 
 
 def test_two_processes_train_and_evaluate_as_one(tmp_path):
-    """Two processes of two devices against one of one: the same losses and counts."""
-    flags = small_flags(
-        **{"total_steps": 3, "model.bn_group_size": 8, "data.workers": 0, "ema_decay": 0.9}
-    )
+    """Two processes of two devices against one of one: the same losses and counts.
+
+    An eps above the rounding of a zero gradient, which Adam would make a whole step of.
+    """
+    changes = {"total_steps": 3, "model.bn_group_size": 8, "data.workers": 0, "ema_decay": 0.9}
+    flags = small_flags(**changes, **{"optim.eps": 1e-3})
     main_py(*flags, f"--workdir={tmp_path / 'one'}", check=True)
     port = 20_000 + os.getpid() % 20_000
     group = [
@@ -105,9 +107,11 @@ def test_two_processes_train_and_evaluate_as_one(tmp_path):
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert [line["step"] for line in two] == [1, 2, 3]
     for mine, other in zip(one, two, strict=True):
-        assert other["train/loss"] == pytest.approx(mine["train/loss"], rel=1e-5)
+        losses = [name for name in mine if name.endswith("/loss")]
+        assert other["step"] != 3 or len(losses) == 3  # of training, weights and averages
+        for name in losses:
+            assert other[name] == pytest.approx(mine[name], rel=1e-5)
     assert two[-1]["eval/count"] == two[-1]["eval_ema/count"] == 359
-    assert two[-1]["eval/loss"] == pytest.approx(one[-1]["eval/loss"], rel=1e-3)
 
 
 def test_a_run_that_meets_a_nan_stops_with_step_and_checkpoint(tmp_path):

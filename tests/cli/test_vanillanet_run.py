@@ -59,7 +59,7 @@ def test_a_killed_run_resumes_its_slope_and_deploys_with_the_same_score(tmp_path
     weights, averages, meta = load_weights(tmp_path, NAME)
     assert meta["step"] == 55
     for variables in (weights, averages):
-        assert variables["batch_stats"]["slope"] == np.float32(0.4)  # of step 55, in epoch 4
+        assert variables["host"]["slope"] == np.float32(0.4)  # of step 55, in epoch 4
         with pytest.raises(UserError, match=r"have slope 0\.4"):
             deploy(task.model, variables)
 

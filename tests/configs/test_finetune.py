@@ -14,10 +14,10 @@ from inceptionnext_jax.convert.load import load_weights
 from inceptionnext_jax.errors import UserError
 from tests.runs import SMALL, metrics, run, saved_arrays
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 NAMES = ("zero", "one", "two")
 
-
-LEARNT = 30  # steps after which a training is well above chance, whatever the rounding
+TRAINED = 30  # steps after which a run is well above chance, whatever the rounding
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def finetune(workdir, mode="train", variant="", checkpoint=None, **changes):
     return run_job(config, str(workdir), mode, checkpoint)
 
 
-def test_a_folder_with_fewer_classes_is_learnt_from_a_digits_run(
+def test_a_digits_run_is_fine_tuned_on_a_folder_with_fewer_classes(
     digits_run, folder, tmp_path, capsys
 ):
     first = {
@@ -102,15 +102,15 @@ def test_a_folder_with_fewer_classes_is_learnt_from_a_digits_run(
         "init_from": str(digits_run),
         "optim.freeze": "^(stem|stages_0)/",
     }
-    tuned = {"optim.lr": 1e-3, "augment.hflip": 0.0, "total_steps": LEARNT}
+    tuned = {"optim.lr": 1e-3, "augment.hflip": 0.0, "total_steps": TRAINED}
     assert finetune(tmp_path / "tuned", **first, **tuned) == 0
     output = capsys.readouterr().out
     assert re.search(r"classes +unset +3", output)
     assert "re-initialised (2): params/head/fc2/bias ([10], expected [3])" in output
     assert "unused" not in output
-    # Frozen parameters keep the bits of the averages that were loaded; the others move.
+    # Frozen parameters keep the bits of the loaded averages; the others move.
     _, averages, _ = load_weights(digits_run, "inceptionnext_atto", SMALL["model.stage_depths"])
-    after = saved_arrays(tmp_path / "tuned", LEARNT)
+    after = saved_arrays(tmp_path / "tuned", TRAINED)
     stem = averages["params"]["stem"]["norm"]["scale"]
     np.testing.assert_array_equal(after["params/stem/norm/scale"], stem)
     np.testing.assert_array_equal(
@@ -119,7 +119,7 @@ def test_a_folder_with_fewer_classes_is_learnt_from_a_digits_run(
     )
     moved = averages["params"]["stages_1"]["blocks_0"]["mlp"]["fc1"]["kernel"]
     assert (after["params/stages_1/blocks_0/mlp/fc1/kernel"] != moved).any()
-    # It learns, and names travel with it.
+    # It learns, and its checkpoint has the class names.
     lines = metrics(tmp_path / "tuned")
     assert lines[-1]["eval/count"] == 60
     assert lines[-1]["eval/top1"] > 0.6  # by chance 0.33
@@ -139,7 +139,7 @@ def test_several_labels_are_trained_with_bce_and_scored_by_map(digits_run, pairs
     summarize = MultiLabel.summarize
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MultiLabel, "summarize", lambda *a: seen.update(a[1]) or summarize(*a))
-        changes = {"data.dir": str(pairs), "init_from": str(digits_run), "total_steps": LEARNT}
+        changes = {"data.dir": str(pairs), "init_from": str(digits_run), "total_steps": TRAINED}
         finetune(
             tmp_path, variant="multilabel", **changes, **{"augment.hflip": 0.0, "optim.lr": 1e-3}
         )
@@ -159,7 +159,7 @@ def test_several_labels_are_trained_with_bce_and_scored_by_map(digits_run, pairs
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
 
 
-def test_labels_and_config_must_go_together(folder, pairs, tmp_path):
+def test_labels_and_config_must_match(folder, pairs, tmp_path):
     with pytest.raises(UserError) as error:
         finetune(tmp_path, **{"data.dir": str(pairs), "model.num_classes": 5})
     assert str(error.value).splitlines() == [
@@ -175,7 +175,7 @@ def test_labels_and_config_must_go_together(folder, pairs, tmp_path):
 
 
 @pytest.mark.parametrize("variant", ["debug", "multilabel,debug"])
-def test_debug_plans_without_data(variant, capsys):
+def test_debug_variants_plan_without_data(variant, capsys):
     from configs import finetune
 
     config = finetune.get_config(variant)

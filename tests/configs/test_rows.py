@@ -1,33 +1,35 @@
-"""Every config file with every variant has a plan; what makes a row is the published thing."""
+"""Every config file has a plan in every variant; rows have the published settings."""
 
 import re
-from types import SimpleNamespace
 
 import pytest
 
 from configs import default, rows
 from inceptionnext_jax import create_model, model_info
 from inceptionnext_jax.cli import job
-from inceptionnext_jax.train import plan as plans
+from inceptionnext_jax.data import Dataset
+from inceptionnext_jax.data.catalog import AbsentSource
+from inceptionnext_jax.tasks.classification import build
 from tests.runs import main_py, metrics
 
 PAIRS = [(file, arg) for file in rows.files() for arg in ("", *rows.variants(file))]
 
 
 @pytest.mark.parametrize(("file", "arg"), PAIRS)
-def test_has_a_plan(file, arg, tmp_path, capsys, monkeypatch):
+def test_every_config_has_a_plan(file, arg, tmp_path, capsys, monkeypatch):
     config = rows.load(file).get_config(arg)
-    # Both only make tracing quicker. The estimate of memory traces once more.
+    # Both only make tracing quicker: the memory estimate traces once more.
     config.model.scan = hasattr(create_model(config.model.name), "scan")
-    monkeypatch.setattr(plans, "_memory", lambda *_: "")
-    if config.data.name == "folder":  # whose size nobody knows before it is there
-        images = SimpleNamespace(
-            num_train=14_000_000,
-            num_eval=50_000,
-            num_classes=config.model.num_classes or 5,
+    monkeypatch.setattr(build, "activation_bytes", lambda *_: 0)
+    if config.data.name == "folder":  # of unknown size before it is there
+        images = Dataset(
+            "folder",
+            AbsentSource("folder", 14_000_000),
+            AbsentSource("folder", 50_000),
+            class_names=tuple(map(str, range(config.model.num_classes or 5))),
             multi_label=arg == "multilabel",
         )
-        monkeypatch.setattr(job, "open_dataset", lambda _: images)
+        monkeypatch.setattr(build, "open_data", lambda _: images)
     elif config.data.name == "imagenet2012":
         config.data.dir = str(tmp_path)
     assert job.run_job(config, None, "plan", None) == 0
@@ -49,7 +51,7 @@ def representatives():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("file", "arg"), representatives())
-def test_runs_in_its_debug_form(file, arg, tmp_path):
+def test_the_debug_variant_runs(file, arg, tmp_path):
     done = main_py(f"--config={file}:{arg},debug", f"--workdir={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "DONE").read_text() == "2\n"
@@ -72,7 +74,7 @@ def test_learns_the_digits(config, rate, epochs, least, tmp_path):
     assert metrics(tmp_path)[-1]["eval/top1"] >= least
 
 
-def test_fine_tuning_and_pre_training_are_those_of_the_appendix():
+def test_fine_tuning_and_pre_training_follow_the_appendix():
     from configs.convnext import base, xlarge
 
     tuned, pretrained = base.get_config("384"), base.get_config("22k")
@@ -94,7 +96,7 @@ def test_documented_commands_name_configs_that_exist():
     assert set(commands) <= set(PAIRS)
 
 
-def test_ablations_change_the_network_alone():
+def test_ablations_change_only_the_network():
     from configs import ablations, tiny
 
     config = ablations.get_config("band7")
@@ -104,13 +106,13 @@ def test_ablations_change_the_network_alone():
 
 
 @pytest.mark.parametrize("arg", ["debug", "digits"])
-def test_small_forms_of_an_isotropic_network_have_one_stage(arg):
+def test_small_variants_of_an_isotropic_network_have_one_stage(arg):
     from configs.convnext import small_iso
 
     assert len(small_iso.get_config(arg).model.stage_depths) == 1
 
 
-def test_small_forms_shrink_what_other_variants_made():
+def test_small_variants_shrink_what_other_variants_made():
     from configs.convnext import base
 
     for arg in ("384,digits", "digits,384"):
@@ -120,6 +122,6 @@ def test_small_forms_shrink_what_other_variants_made():
     assert base.get_config("debug,digits,22k").data.name == "synthetic"
 
 
-def test_unknown_variants_are_refused_with_the_known_ones():
+def test_an_unknown_variant_is_refused_with_the_known_ones():
     with pytest.raises(default.UnknownVariantError, match=r"'384x'; expected.*'22k'.*'debug'"):
         rows.load("configs/convnext/base.py").get_config("384x")

@@ -1,4 +1,4 @@
-"""VanillaNet's configs: the published settings, and a plan of each."""
+"""VanillaNet's configs: the published settings and a plan of each."""
 
 import importlib
 from pathlib import Path
@@ -31,7 +31,7 @@ def get_config(name, arg=""):
 
 
 @pytest.mark.parametrize("name", ["6", "digits"])
-def test_plans_say_how_the_slope_goes(name, tmp_path, capsys):
+def test_plans_describe_the_slope(name, tmp_path, capsys):
     config = get_config(name)
     if name != "digits":
         config.data.dir = str(tmp_path)
@@ -44,7 +44,7 @@ def test_plans_say_how_the_slope_goes(name, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_settings_are_those_of_the_supplement(name):
+def test_settings_follow_the_supplement(name):
     config = get_config(name)
     optim, augment, schedule = config.optim, config.augment, config.schedule
     assert config.model.name == f"vanillanet_{name}"
@@ -62,6 +62,6 @@ def test_every_published_network_has_a_config():
     assert set(NAMES) == {*PUBLISHED, "digits"}
 
 
-def test_the_authors_commands_differ_from_their_table_in_two_rows():
+def test_readme_variants_follow_the_authors_commands():
     assert get_config("6", "readme").optim.weight_decay == 0.32
     assert get_config("7", "readme").optim.lr == 4.7e-3

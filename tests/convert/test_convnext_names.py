@@ -1,4 +1,4 @@
-"""ConvNeXt's two namings and the two layouts of its MLPs are told apart by themselves."""
+"""ConvNeXt's two namings and the two layouts of its MLPs are recognised automatically."""
 
 import re
 
@@ -66,7 +66,7 @@ def test_linear_and_convolutional_mlps_hold_the_same_network(atto):
     )
 
 
-def test_mismatches_are_told_in_the_names_that_were_given(atto):
+def test_mismatches_are_reported_in_the_given_names(atto):
     theirs = authors_names(atto)
     del theirs["stages.1.0.dwconv.weight"]
     theirs["norm.bias"] = np.zeros(3, np.float32)

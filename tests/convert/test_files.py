@@ -1,4 +1,4 @@
-"""Weight files: read as they were written, and hostile or damaged ones refused by one sentence."""
+"""Weight files: read as written; hostile or damaged ones refused with one sentence."""
 
 import io
 import json
@@ -64,7 +64,7 @@ def test_torch_files_have_the_arrays_of_torch_load(torch, weights, tmp_path, pro
     got, entry = read_weights(path)
     assert entry == ""
     assert_same(got, as_numpy(torch.load(path, weights_only=False)))
-    got["same"][0, 0] = 7  # an array of its own
+    got["same"][0, 0] = 7  # writable, hence a copy
 
 
 def test_safetensors_and_npz_have_the_same_arrays(torch, weights, tmp_path):
@@ -105,12 +105,12 @@ def test_averages_are_taken_before_the_model(torch, tmp_path, names, chosen):
         read_weights(tmp_path / "w.pt", key="modle")
 
 
-def test_an_average_that_is_none_is_passed_over(torch, tmp_path):
+def test_an_empty_entry_for_the_average_is_skipped(torch, tmp_path):
     torch.save({"model": {"w": torch.ones(2)}, "model_ema": None}, tmp_path / "w.pth")
     assert read_weights(tmp_path / "w.pth").entry == "model"
 
 
-# --- files that nobody should read ---
+# --- hostile and damaged files ---
 
 
 class Runs:
@@ -138,7 +138,7 @@ def op(text):
 
 
 def tensor_pickle(shape=(2,), strides=(1,), length=2, offset=0, key="0", kind="FloatStorage"):
-    """{"w": tensor}, written by hand so that its sizes may lie."""
+    """{"w": tensor}, written by hand so that its sizes may be false."""
 
     def numbers(values):
         return b"(" + b"".join(pickle.dumps(v, 2)[2:-1] for v in values) + b"t"
@@ -176,7 +176,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_pickle_that_asks_for_more_than_data_is_refused_unrun(tmp_path, monkeypatch, name):
+def test_a_pickle_that_asks_for_more_than_data_is_refused_and_not_run(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     call = CALLS[name]
     archive("w.pth", call if isinstance(call, bytes) else pickle.dumps({"w": call}, 2))
@@ -188,7 +188,7 @@ def test_a_pickle_that_asks_for_more_than_data_is_refused_unrun(tmp_path, monkey
         assert "asks for posix.system" in str(error.value)
 
 
-def test_the_examples_would_run_in_pythons_own_unpickler(tmp_path, monkeypatch):
+def test_pythons_own_unpickler_would_run_the_examples(tmp_path, monkeypatch):
     """Otherwise the test above proves nothing."""
     monkeypatch.chdir(tmp_path)
     pickle.loads(pickle.dumps(CALLS["os.system"]))
@@ -228,7 +228,7 @@ DAMAGED_PICKLES = {
 
 
 @pytest.mark.parametrize("name", DAMAGED_PICKLES)
-def test_a_damaged_pickle_is_one_sentence(tmp_path, name):
+def test_a_damaged_pickle_is_refused_with_one_sentence(tmp_path, name):
     path = tmp_path / "w.pth"
     archive(path, DAMAGED_PICKLES[name], [TWO])
     with pytest.raises(UserError, match=r"is damaged|holds|asks for") as error:
@@ -238,7 +238,7 @@ def test_a_damaged_pickle_is_one_sentence(tmp_path, name):
     assert "\n" not in str(error.value)
 
 
-def test_the_hand_written_tensor_is_read_when_it_does_not_lie(tmp_path):
+def test_the_hand_written_tensor_is_read_when_its_sizes_are_true(tmp_path):
     archive(tmp_path / "w.pth", tensor_pickle(), [TWO], byteorder=b"little")
     np.testing.assert_array_equal(read_weights(tmp_path / "w.pth").arrays["w"], [1, 1])
     archive(tmp_path / "w.pth", tensor_pickle(), [TWO], byteorder=b"big")
@@ -300,7 +300,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_one_sentence(tmp_path, monkeypatch, name):
+def test_a_damaged_file_is_refused_with_one_sentence(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / name
     path.write_bytes(FILES[name])
@@ -310,7 +310,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path, monkeypatch, name):
     assert os.listdir() == [name]
 
 
-def test_pytorchs_old_format_says_how_to_write_the_new_one(torch, weights, tmp_path):
+def test_the_error_for_pytorchs_old_format_says_how_to_convert_it(torch, weights, tmp_path):
     torch.save(weights, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
     with pytest.raises(UserError, match=r"before 1.6.*torch.save\(torch.load\('w.pth'"):
         read_weights(tmp_path / "w.pth")
@@ -324,7 +324,7 @@ def test_missing_files_and_keys_without_entries_are_refused(tmp_path):
         read_weights(tmp_path / "w.npz", key="model")
 
 
-def test_any_cut_and_any_changed_byte_of_a_real_file_is_read_or_refused(torch, tmp_path):
+def test_a_real_file_with_a_cut_or_a_changed_byte_is_read_or_refused(torch, tmp_path):
     path = tmp_path / "w.pth"
     torch.save({"model": {"w": torch.ones(4), "b": torch.zeros(2, 2)}, "epoch": 3}, path)
     good = path.read_bytes()
@@ -344,7 +344,7 @@ def test_any_cut_and_any_changed_byte_of_a_real_file_is_read_or_refused(torch, t
 # --- hub ids ---
 
 
-def test_hub_ids_are_told_from_paths(tmp_path, monkeypatch):
+def test_hub_ids_are_distinguished_from_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out/digits").mkdir(parents=True)
     assert hub.is_hub_id("hf://out/digits")
@@ -353,7 +353,7 @@ def test_hub_ids_are_told_from_paths(tmp_path, monkeypatch):
         assert not hub.is_hub_id(path)
 
 
-def test_a_hub_file_comes_from_the_cache_or_tells_where_to_fetch_it(tmp_path, monkeypatch):
+def test_a_hub_file_comes_from_the_cache_or_the_error_says_where_to_fetch_it(tmp_path, monkeypatch):
     import huggingface_hub
     from huggingface_hub import constants
 
@@ -362,7 +362,7 @@ def test_a_hub_file_comes_from_the_cache_or_tells_where_to_fetch_it(tmp_path, mo
     wanted = "https://huggingface.co/owner/net/resolve/main/model.safetensors"
     with pytest.raises(UserError, match=f"HF_HUB_OFFLINE.*{wanted}.*instead of hf://owner/net"):
         hub.fetch_weights("hf://owner/net")
-    with pytest.raises(UserError, match="is no hub id"):
+    with pytest.raises(UserError, match="is not a hub id"):
         hub.fetch_weights("hf://../../etc")
     cached = tmp_path / "models--owner--net"
     (cached / "refs").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Conversion: strict in PyTorch, bit-identical there and back, every mismatch at once."""
+"""Conversion: strict in PyTorch, bit-identical in both directions, all mismatches in one error."""
 
 import jax
 import numpy as np
@@ -37,14 +37,14 @@ def test_initial_variables_load_strictly_into_timm(timm, name):
     assert_identical(state(oracle), before)
 
 
-def test_our_own_variables_survive_the_way_there_and_back():
+def test_our_variables_survive_conversion_in_both_directions():
     variables = random_variables(create_model(ATTO, num_classes=3))
     state_dict = to_torch(ATTO, variables)
     assert_identical(flat(from_torch(ATTO, state_dict)), flat(variables))
     assert_identical(to_torch(ATTO, stack_blocks(variables)), state_dict)
 
 
-def test_tensors_and_half_precision_are_taken(timm):
+def test_tensors_and_half_precision_are_accepted(timm):
     import torch
 
     oracle = randomised(timm, ATTO, num_classes=3)
@@ -84,7 +84,7 @@ def test_every_mismatch_of_a_state_dict_is_named_at_once(good):
     assert "1 not floats: stem.1.running_mean int64" in message
 
 
-def test_another_number_of_classes_is_refused_when_one_is_asked_for(good):
+def test_another_number_of_classes_than_requested_is_refused(good):
     assert from_torch(ATTO, good)["params"]["head"]["fc2"]["bias"].shape == (3,)
     with pytest.raises(UserError, match=r"head\.fc2\.weight \(3, 960\) instead of \(1000, 960\)"):
         from_torch(ATTO, good, num_classes=1000)

@@ -1,4 +1,4 @@
-"""Weights from a web server: kept once, and only with the right sum."""
+"""Weights from a web server: fetched once, and kept only with the right SHA-256."""
 
 import hashlib
 import threading
@@ -15,12 +15,12 @@ SUM = hashlib.sha256(DATA).hexdigest()
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """(address, list of the paths that were asked for)."""
-    asked = []
+    """(address, list of the requested paths)."""
+    requested = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            requested.append(self.path)
             if "none" in self.path:
                 self.send_error(404)
                 return
@@ -36,7 +36,7 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{httpd.server_port}", asked
+    yield f"http://127.0.0.1:{httpd.server_port}", requested
     httpd.shutdown()
     httpd.server_close()
 
@@ -46,22 +46,22 @@ def kept(tmp_path):
 
 
 def test_a_file_is_fetched_once_and_kept(server, tmp_path):
-    address, asked = server
+    address, requested = server
     path = url.fetch(f"{address}/a/w.pth", SUM)
     assert path.read_bytes() == DATA
     assert url.fetch(f"{address}/a/w.pth", SUM.upper()) == path
-    assert asked == ["/a/w.pth"]
+    assert requested == ["/a/w.pth"]
     assert kept(tmp_path) == [path]
     with pytest.raises(UserError, match=f"has SHA-256 {SUM}, expected 000.*remove it"):
         url.fetch(f"{address}/a/w.pth", "0" * 64)
 
 
-def test_a_sum_in_the_name_counts(server, tmp_path):
+def test_a_sha256_in_the_name_is_checked(server, tmp_path):
     address, _ = server
-    said = []
-    # What https would do; the test's server has no certificate.
-    assert url.fetch(f"{address}/w-{SUM[:8]}.pth", SUM, said.append).is_file()
-    assert said == []
+    messages = []
+    # As with https; the test's server has no certificate.
+    assert url.fetch(f"{address}/w-{SUM[:8]}.pth", SUM, messages.append).is_file()
+    assert messages == []
     with pytest.raises(UserError, match=r"expected 00000000;"):
         url._check(f"{address}/w-00000000.pth", None, SUM, "00000000")
 
@@ -75,11 +75,11 @@ def test_a_sum_in_the_name_counts(server, tmp_path):
         ("/huge.pth", SUM, "are free"),
         ("/w.pth", None, "not encrypted"),
         ("/w.pth", "xyz", "64 hexadecimal"),
-        ("/w.html", SUM, "no weight file"),
-        ("/..%2f..%2fw", SUM, "no weight file"),
+        ("/w.html", SUM, "not the address of a weight file"),
+        ("/..%2f..%2fw", SUM, "not the address of a weight file"),
     ],
 )
-def test_what_is_wrong_is_one_sentence_and_nothing_is_kept(server, tmp_path, path, sha256, message):
+def test_faults_are_one_sentence_and_nothing_is_kept(server, tmp_path, path, sha256, message):
     address, _ = server
     with pytest.raises(UserError, match=message) as error:
         url.fetch(f"{address}{path}", sha256)
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_one_sentence_and_nothing_is_kept(server, tmp_path, pat
     assert kept(tmp_path) == []
 
 
-def test_names_from_addresses_stay_in_the_cache(server, tmp_path):
+def test_names_in_addresses_cannot_leave_the_cache(server, tmp_path):
     address, _ = server
     path = url.fetch(f"{address}/..%2f..%2f..%2fetc%2fw.pth", SUM)
     assert path.parent == tmp_path / "cache/inceptionnext_jax"

@@ -1,4 +1,4 @@
-"""VanillaNet's names, the authors', in both forms; and what they cannot hold."""
+"""The authors' names of VanillaNet in both forms, and the slope, which they cannot hold."""
 
 import numpy as np
 import pytest
@@ -24,15 +24,15 @@ def states(timm):
     ]
 
 
-def test_the_training_form_comes_back_bit_for_bit(states):
+def test_the_training_form_survives_conversion_bit_for_bit(states):
     before = states[0]
     variables = from_torch(NAME, before, stage_depths=DEPTHS)
-    assert variables["batch_stats"]["slope"] == 1
+    assert variables["host"] == {"slope": 1}
     assert variables["params"]["stages_3"]["conv2"]["kernel"].shape == (2048, 4096)
     assert_identical(to_torch(NAME, variables, stage_depths=DEPTHS), before)
 
 
-def test_the_deployed_form_comes_back_bit_for_bit(states):
+def test_the_deployed_form_survives_conversion_bit_for_bit(states):
     before = states[1]
     variables = from_torch(NAME, before, stage_depths=DEPTHS, deployed=True)
     assert set(variables) == {"params"}
@@ -50,7 +50,7 @@ def test_forms_are_not_confused(states):
         from_torch("inceptionnext_atto", {}, deployed=True)
 
 
-def test_a_slope_below_one_has_no_place_in_their_names():
-    variables = {"params": {}, "batch_stats": {"slope": np.float32(0.5)}}
-    with pytest.raises(UserError, match=r"batch_stats/slope is 0\.5, .* they mean 1"):
+def test_a_slope_below_one_cannot_be_converted():
+    variables = {"params": {}, "host": {"slope": np.float32(0.5)}}
+    with pytest.raises(UserError, match=r"host/slope is 0\.5, .* they mean 1"):
         to_torch(NAME, variables)

@@ -1,4 +1,4 @@
-"""Strange and broken images: what the pipelines make of them."""
+"""Unusual and broken images in the pipelines."""
 
 import io
 import random
@@ -56,7 +56,7 @@ def test_exif_rotation_is_not_applied_as_in_torchvision():
     assert decode_rgb(encoded(image, "JPEG", exif=exif)).shape == (4, 8, 3)
 
 
-def test_of_an_animation_the_first_frame_counts():
+def test_animations_decode_to_their_first_frame():
     frames = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (10, 200)]
     for kind in ("GIF", "WEBP"):
         options = {"lossless": True} if kind == "WEBP" else {}
@@ -65,7 +65,7 @@ def test_of_an_animation_the_first_frame_counts():
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that says it has so many pixels."""
+    """A PNG of a few bytes that claims so many pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         body = kind + data
@@ -80,7 +80,7 @@ def test_decompression_bombs_are_refused_before_any_memory_is_taken():
         decode_pil(bomb(100_000, 100_000), "x.png")
 
 
-def test_a_thread_of_pixels_is_not_blown_up_to_gigabytes():
+def test_elongated_images_are_refused_before_they_take_gigabytes():
     line = encoded(Image.fromarray(np.zeros((1, 65_000, 3), np.uint8)))
     with pytest.raises(BadImageError, match="65000 × 1 pixels would become 16640000 × 256"):
         CenterCrop(224, 0.875, "bicubic")(line, "x.png")
@@ -100,7 +100,7 @@ def training(data, limit: float, start: int = 0, workers: int = 0, stop: int = 1
     )  # fmt: skip
 
 
-def test_a_bad_training_image_is_replaced_by_its_neighbour_whenever_it_is_asked_for(capsys):
+def test_a_bad_training_image_is_always_replaced_by_its_neighbour(capsys):
     with training(source(set()), 0.0) as whole, training(source({5, 6, 30}), 0.1) as broken:
         pairs = list(zip(whole, broken, strict=True))
     shown = {5: 7, 6: 7, 30: 31}
@@ -123,7 +123,7 @@ def test_a_resumed_run_skips_the_same_images():
             np.testing.assert_array_equal(one["label"], other["label"])
 
 
-def test_more_bad_images_than_allowed_end_the_run_with_the_last_ones_name():
+def test_too_many_bad_images_end_the_run_and_the_last_is_named():
     pattern = r"cannot decode \d+.png: .* \(3 such images, data.max_bad allows 2 of 40\)"
     with (
         training(source({5, 6, 30}), 0.05) as batches,
@@ -144,7 +144,7 @@ def test_a_bad_evaluation_image_is_left_out_and_named(capsys):
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
-def test_damaged_images_by_chance_are_decoded_or_refused_with_their_name():
+def test_randomly_damaged_images_are_decoded_or_refused_by_name():
     """300 images with bytes changed, cut off or inserted: never another exception, never a hang."""
     rng = random.Random(0)
     photograph = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))

@@ -72,7 +72,7 @@ def test_every_kind_of_file_gives_pillows_pixels(kind, mode, plain):
     np.testing.assert_array_equal(decode_rgb(data), pillow(data))
 
 
-def test_orientation_in_exif_is_left_alone_by_both_decoders():
+def test_exif_orientation_is_ignored_by_both_decoders():
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90 degrees
     data = encode(photo(40, 56), exif=exif.tobytes())
@@ -97,7 +97,7 @@ def test_truncated_jpegs_are_left_to_pillow_which_refuses_them():
     assert not _is_plain_jpeg(data[: len(data) // 2])
 
 
-def test_comments_and_adobe_markers_are_stepped_over():
+def test_comments_and_adobe_markers_are_skipped():
     data = encode(photo(40, 56), comment=b"\xff\xc0 not a frame header" * 40)
     assert _is_plain_jpeg(data)
     np.testing.assert_array_equal(decode_rgb(data), pillow(data))
@@ -141,7 +141,7 @@ def test_random_boxes_lie_inside_and_keep_area_and_aspect(shape):
     area = h * w / (height * width)
     assert area.min() >= 0.08 / slack**2
     assert area.max() > 0.9
-    # All places of a small box are reached, the last row and column included.
+    # A small box reaches all positions, the last row and column included.
     small = area < 0.2
     assert top[small].min() == 0 or height > 100
     assert (top + h == height).any()
@@ -149,7 +149,7 @@ def test_random_boxes_lie_inside_and_keep_area_and_aspect(shape):
 
 
 def test_random_boxes_are_distributed_as_stated():
-    """Against a plain statement with Python's own random numbers."""
+    """Compares with a plain rejection sampler on Python's own random numbers."""
     rng = random.Random(0)
 
     def plain():
@@ -166,7 +166,7 @@ def test_random_boxes_are_distributed_as_stated():
 def test_crops_equal_torchvisions(timm):
     """Random boxes alike in distribution, evaluation pixels identical."""
     import torch
-    from torchvision import transforms  # after `timm`, which mends the import
+    from torchvision import transforms  # after `timm`, which repairs the import
 
     torch.manual_seed(0)
     sample = transforms.RandomResizedCrop.get_params
@@ -183,15 +183,16 @@ def test_crops_equal_torchvisions(timm):
 
 
 def assert_alike(ours, theirs):
-    """Quantiles of area, aspect and place agree, for boxes of a 375x500 image."""
-    for of in (
+    """Quantiles of area, aspect and position agree, for boxes of a 375x500 image."""
+    for statistic in (
         lambda b: b[:, 2] * b[:, 3] / (375 * 500),
         lambda b: np.log(b[:, 3] / b[:, 2]),
         lambda b: b[:, 0] / 375,
         lambda b: b[:, 1] / 500,
     ):
         q = np.linspace(0.05, 0.95, 10)
-        np.testing.assert_allclose(np.quantile(of(ours), q), np.quantile(of(theirs), q), atol=0.05)
+        got, want = (np.quantile(statistic(sample), q) for sample in (ours, theirs))
+        np.testing.assert_allclose(got, want, atol=0.05)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def assert_alike(ours, theirs):
     ],
 )
 def test_fallback_is_the_largest_centred_box_of_allowed_aspect(shape, box):
-    # Twenty-fold areas fit in no try.
+    # Areas of twenty images never fit.
     assert random_box(np.full(4 * TRIES, 0.5), *shape, (20.0, 20.0), RATIO) == box
 
 
@@ -248,7 +249,7 @@ def test_tiny_images_can_be_cropped(shape):
 
 
 def pillow_centre(data, size, crop_pct, kind):
-    """The promise in plain Pillow: short side to floor(size / crop_pct), then the centre."""
+    """The contract in plain Pillow: short side to floor(size / crop_pct), then the centre."""
     picture = Image.open(io.BytesIO(data)).convert("RGB")
     short = math.floor(size / crop_pct)
     width, height = picture.size

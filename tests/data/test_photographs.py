@@ -24,8 +24,8 @@ def photographs():
 
 @pytest.mark.parametrize(("size", "crop_pct"), [(224, 0.875), (224, 0.95), (384, 1.0)])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_evaluation_pixels_are_torchvisions_to_a_grey_level(timm, size, crop_pct, interpolation):
-    from torchvision import transforms  # after `timm`, which mends the import
+def test_evaluation_pixels_equal_torchvisions_to_a_grey_level(timm, size, crop_pct, interpolation):
+    from torchvision import transforms  # after `timm`, which repairs the import
 
     reference = transforms.Compose(
         [

@@ -71,7 +71,7 @@ def test_digits_are_files_that_decode_to_the_digit():
 # --- synthetic ---
 
 
-def test_synthetic_images_depend_on_index_class_split_and_seed_alone():
+def test_synthetic_images_depend_only_on_index_class_split_and_seed():
     dataset = open_dataset("synthetic", image_size=32, num_classes=5)
     assert (dataset.num_train, dataset.num_eval, dataset.num_classes) == (1_281_167, 100, 5)
     example = dataset.train[1_000_003]
@@ -86,7 +86,7 @@ def test_synthetic_images_depend_on_index_class_split_and_seed_alone():
     assert open_dataset("synthetic").num_classes == 1000
 
 
-def test_synthetic_classes_can_be_told_apart():
+def test_synthetic_classes_are_separable():
     dataset = open_dataset("synthetic", image_size=32, num_classes=10)
     images = np.stack([dataset.train[i].image for i in range(60)]).astype(float)
     means = images[:40].reshape(4, 10, -1).mean(0)
@@ -110,14 +110,14 @@ def test_folder_lists_images_in_sorted_order_with_sorted_classes(tree):
 
 
 @pytest.mark.parametrize("name", ["validation", "test", "holdout"])
-def test_folder_takes_other_names_of_the_evaluation_folder(tree, name):
+def test_folder_accepts_other_names_of_the_evaluation_folder(tree, name):
     (tree / "val").rename(tree / name)
     assert open_dataset("folder", str(tree), eval_split=name).num_eval == 2
     if name != "holdout":
         assert open_dataset("folder", str(tree)).num_eval == 2
 
 
-def test_folder_may_have_one_split_only(tree):
+def test_folder_may_have_only_one_split(tree):
     (tree / "val").rename(tree / "elsewhere")
     assert open_dataset("folder", str(tree)).eval is None
     (tree / "elsewhere").rename(tree / "val")

@@ -35,7 +35,7 @@ def open_at(folder):
     return open_dataset("imagenet2012", str(folder.parent.parent))
 
 
-def test_both_formats_hold_the_examples_that_went_in(tiny_tfrecord, tiny_array_record):
+def test_both_formats_hold_the_prepared_examples(tiny_tfrecord, tiny_array_record):
     order = tiny_imagenet.wnids()
     for data_dir in (tiny_tfrecord, tiny_array_record):
         dataset = open_dataset("imagenet2012", str(data_dir))
@@ -103,7 +103,7 @@ print("tensorflow" in sys.modules, "torch" in sys.modules)
 # --- the index ---
 
 
-def test_index_is_kept_and_used_again(copy, monkeypatch):
+def test_index_is_kept_and_reused(copy, monkeypatch):
     first = open_at(copy)
     assert (copy / INDEX).is_file()
     monkeypatch.setattr(tfrecord, "_build", lambda *_: pytest.fail("index built again"))
@@ -112,7 +112,7 @@ def test_index_is_kept_and_used_again(copy, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip file", b"PK\x03\x04 half a zip"])
-def test_damaged_index_is_built_again(copy, content):
+def test_damaged_index_is_rebuilt(copy, content):
     good = open_at(copy).train[5].image
     (copy / INDEX).write_bytes(content)
     assert open_at(copy).train[5].image == good
@@ -131,7 +131,7 @@ def test_index_with_pickled_objects_is_never_loaded(copy, tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_index_is_built_again_when_a_shard_changes(copy):
+def test_index_is_rebuilt_when_a_shard_changes(copy):
     before = open_at(copy).train
     first = before[0].image
     # The same records in reverse: same name, same size.
@@ -146,10 +146,10 @@ def test_index_is_built_again_when_a_shard_changes(copy):
 def test_index_goes_to_the_cache_when_the_data_are_read_only(copy, tmp_path, monkeypatch):
     real = tfrecord._write_index
 
-    def refuse(place, index):
-        if place.parent == copy:  # chmod would not stop root
+    def refuse(path, index):
+        if path.parent == copy:  # chmod would not stop root
             raise PermissionError(13, "read-only")
-        real(place, index)
+        real(path, index)
 
     monkeypatch.setattr(tfrecord, "_write_index", refuse)
     open_at(copy)
@@ -228,7 +228,7 @@ def test_shard_that_shrinks_while_reading_is_named(copy):
         source[7]
 
 
-def test_nonsense_payload_is_named(copy):
+def test_undecodable_payload_is_named(copy):
     source = open_at(copy).train
     offset, length = source.records["offset"][3], source.records["length"][3]
     data = bytearray(shard(copy).read_bytes())
@@ -249,7 +249,7 @@ def test_truncated_array_record_is_named(tiny_array_record, tmp_path):
 # --- mistakes ---
 
 
-def test_missing_data_name_the_command_and_the_folder(tmp_path, monkeypatch):
+def test_error_for_missing_data_names_the_command_and_the_folder(tmp_path, monkeypatch):
     with pytest.raises(
         UserError,
         match=rf"no prepared data set 'imagenet2012' in {tmp_path}/imagenet2012/<version>; run: "
@@ -262,7 +262,7 @@ def test_missing_data_name_the_command_and_the_folder(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="did you mean digits"):
         open_dataset("digit", str(tmp_path))
     for name in ("../etc", "/etc", "a/../b", ""):
-        with pytest.raises(UserError, match="no TFDS name"):
+        with pytest.raises(UserError, match="nor a TFDS name"):
             open_dataset(name, str(tmp_path))
 
 

@@ -64,7 +64,7 @@ def shallow(name="inceptionnext_atto", size=64, num_classes=40):
     options = {"stage_depths": (1,) * stages}
     variables = random_variables(inx.create_model(name, num_classes=num_classes, **options))
     if name.startswith("vanillanet"):
-        variables["batch_stats"]["slope"] = np.float32(1)  # otherwise it cannot be merged
+        variables["host"]["slope"] = np.float32(1)  # otherwise it cannot be merged
     names = tuple(f"class {k}" for k in range(num_classes))
     before = Preprocessing(size, 0.9, "bicubic", MEAN, STD)
     return Pretrained(name, variables, options, before, names, "apache-2.0")

@@ -1,4 +1,4 @@
-"""Networks, timm's and ours, with weights, layer scales and statistics that hide no mistake."""
+"""timm's networks and ours with random weights, layer scales and statistics."""
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ def random_variables(model, seed=0):
 def randomised(timm, name, num_classes=1000, seed=0, **options):
     """Returns timm's twin of one of our models in evaluation mode.
 
-    With timm's own first values (gamma 1e-6, statistics 0 and 1) a wrong block would go unseen.
+    timm's initial values (gamma 1e-6, statistics 0 and 1) would hide a wrong block.
     """
     import torch
 
@@ -39,7 +39,7 @@ def randomised(timm, name, num_classes=1000, seed=0, **options):
 
 
 def randomise(model):
-    """Redraws in place what a PyTorch model begins with as 0 or 1; returns it in evaluation."""
+    """Redraws in place a PyTorch model's values that begin as 0 or 1; returns it in evaluation."""
     import torch
 
     with torch.no_grad():

@@ -12,24 +12,28 @@ from tests.models.oracle import images, logits_of, randomised, relative_error, s
 
 # Without optimisation a network compiles in a fraction of the time.
 QUICKLY = {"xla_backend_optimization_level": 0}
+FEW = (1, 1, 2, 1)
 
 
 @pytest.mark.parametrize(
-    ("name", "size"),
+    ("name", "size", "depths"),
     [
-        ("convnext_atto", (224, 224)),
-        ("convnext_atto", (230, 230)),
-        ("convnext_atto", (96, 160)),
-        ("convnext_tiny", (95, 161)),
-        ("convnext_small", (64, 64)),
-        ("convnext_base", (33, 64)),
+        ("convnext_atto", (224, 224), None),
+        ("convnext_atto", (230, 230), None),
+        ("convnext_atto", (96, 160), None),
+        ("convnext_tiny", (95, 161), None),
+        ("convnext_small", (64, 64), FEW),
+        pytest.param("convnext_small", (64, 64), None, marks=pytest.mark.slow),
+        ("convnext_base", (33, 64), FEW),
+        pytest.param("convnext_base", (33, 64), None, marks=pytest.mark.slow),
     ],
 )
-def test_logits_equal_timm(timm, name, size):
-    oracle = randomised(timm, name, num_classes=21)
+def test_logits_equal_timm(timm, name, size, depths):
+    options = {"depths": depths} if depths else {}
+    oracle = randomised(timm, name, num_classes=21, **options)
     x = images((2, *size, 3))
-    variables = from_torch(name, state(oracle))
-    model = create_model(name, num_classes=21, depthwise_impl="conv")
+    variables = from_torch(name, state(oracle), stage_depths=depths)
+    model = create_model(name, num_classes=21, stage_depths=depths, depthwise_impl="conv")
     logits = jax.jit(lambda v: model.apply(v, x), compiler_options=QUICKLY)(variables)
     assert logits.shape == (2, 21)
     assert relative_error(logits, logits_of(oracle, x)) < 1e-5
@@ -46,7 +50,7 @@ def test_gradients_equal_torchs(timm):
     ours = create_model(name, num_classes=10, depthwise_impl="conv")
 
     def loss(variables):
-        # In training there is nothing to update, and without rates nothing to drop.
+        # Nothing is updated in training and, without rates, nothing is dropped.
         logits, updates = ours.apply(variables, x, train=True, mutable=["batch_stats"])
         assert not updates
         return -jax.nn.log_softmax(logits)[np.arange(2), labels].mean()
@@ -61,7 +65,7 @@ def test_gradients_equal_torchs(timm):
         assert np.abs(named[key] - value).max() < 1e-4 * largest, key
 
 
-def test_22k_head_has_its_parameters():
+def test_22k_head_has_the_shape_of_its_classes():
     model = create_model("convnext_atto", num_classes=21_841)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     assert shapes["params"]["head"]["fc"]["kernel"].shape == (320, 21_841)

@@ -60,12 +60,12 @@ def test_logits_stay_the_same_to_the_last_digits_of_float64(name, output_stride)
 
 
 def without_shift(fold):
-    """The fold as it would be if someone forgot the norm's shift."""
+    """The fold without the norm's shift."""
     return lambda layer, affine: {**fold(layer, affine), "bias": np.asarray(layer["bias"])}
 
 
 @pytest.mark.parametrize("fold", ["fold_after", "fold_before"])
-def test_a_forgotten_shift_shows(fold, monkeypatch):
+def test_a_missing_shift_changes_the_logits(fold, monkeypatch):
     wrong = without_shift(getattr(folding, fold))
     monkeypatch.setattr(f"inceptionnext_jax.models.metanext_folding.{fold}", wrong)
     model = make("inceptionnext_atto")
@@ -78,12 +78,12 @@ def test_a_forgotten_shift_shows(fold, monkeypatch):
         # BatchNorms' scale and bias in stem, blocks and downsamplings, and gamma: 3 × (sum of
         # depth × dim) + 2 × (stem and the three maps before a downsampling).
         ("inceptionnext_atto", 64, 3 * 1840 + 2 * (40 + 40 + 80 + 160)),
-        # LayerNorms keep the stem's.
+        # With LayerNorm, the stem's norm stays.
         ("convnext_atto", 64, 3 * 1840 + 2 * (40 + 80 + 160)),
         ("inceptionnext_small_iso", 64, 2 * 18 * 384),
     ],
 )
-def test_parameters_are_those_that_are_left(name, size, dropped):
+def test_folded_parameters_are_removed(name, size, dropped):
     model = inx.create_model(name, scan=True)
     assert sum(d * w for d, w in zip((2, 2, 6, 2), (40, 80, 160, 320), strict=True)) == 1840
     deployed = model.clone(is_deployed=True)
@@ -104,7 +104,7 @@ def test_variables_have_the_deployed_networks_structure(stacked):
     )
     # The norms before dilated downsamplings stay, with their statistics.
     assert set(folded["batch_stats"]) == {"stages_2", "stages_3"}
-    assert "scale" in plain["params"]["stages_1"]["downsample"]["norm"]  # what was given is kept
+    assert "scale" in plain["params"]["stages_1"]["downsample"]["norm"]  # unchanged
 
 
 def test_deploying_twice_changes_nothing():

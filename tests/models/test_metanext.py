@@ -53,7 +53,7 @@ def test_logits_are_the_classified_last_features(variables):
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_initial_values_are_the_references():
+def test_initial_values_are_those_of_the_reference():
     # Without optimisation the many random draws compile in a third of the time.
     quickly = {"xla_backend_optimization_level": 0}
     init = jax.jit(make().init, compiler_options=quickly)
@@ -137,7 +137,7 @@ def test_images_that_do_not_fit_are_refused(variables, x, message):
         make().apply(variables, x)
 
 
-def test_a_batch_that_fits_no_group_is_refused(variables):
+def test_a_batch_that_groups_do_not_divide_is_refused(variables):
     with pytest.raises(UserError, match="batch of 4 or 6"):
         make(bn_group_size=2).apply(
             variables, jnp.zeros((5, 32, 32, 3)), train=True, mutable=["batch_stats"]

@@ -1,4 +1,4 @@
-"""Dilated networks equal timm's, and name the sizes of their maps."""
+"""Dilated networks equal timm's in logits and in the sizes of their maps."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Sizes as the papers print them: ours round to their digits, but for the rows that docs name."""
+"""Sizes round to the digits printed in the papers, except for rows listed in the documents."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,6 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from inceptionnext_jax import create_model, list_models, model_info
-from inceptionnext_jax.models.counted import COUNTED
 from inceptionnext_jax.models.macs import count_macs
 from tests.models.test_counts import WITH_NORMS, traceable
 
@@ -79,7 +78,7 @@ OTHERS = [
 ]
 PRINTED = [row for row in INCEPTIONNEXT + CONVNEXT + OTHERS if row[1] in list_models()]
 
-# Row and printed digits -> ours. docs/reproducing.md lists them, with what may be the reason.
+# Row and printed digits -> ours. docs/reproducing.md lists them, with possible reasons.
 UNRECONCILED = {
     ("InceptionNeXt-A", "0.51"): "0.50",
     ("ConvNeXt-B, 384, of ImageNet-1K", "45.0"): "45.1",
@@ -101,7 +100,7 @@ def macs_in_the_papers_convention(name, size):
     info = model_info(name)
     if size != info.input_size:
         return count_macs(traceable(name), size, attention=True)
-    return WITH_NORMS.get(name, info.macs + COUNTED[name].products)
+    return WITH_NORMS.get(name, info.macs + info.macs_of_attention)
 
 
 @pytest.mark.parametrize("row", PRINTED, ids=lambda row: f"{row[0]} {row[3]} {row[4]}")
@@ -115,7 +114,7 @@ def test_sizes_round_to_the_printed_digits(row):
 
 
 @pytest.mark.parametrize(("row", "ours"), UNRECONCILED.items())
-def test_rows_that_do_not_come_out_are_documented(row, ours):
+def test_differences_from_printed_sizes_are_documented(row, ours):
     label, printed = row
     assert f"| {label} | {printed} | {ours} |" in REPRODUCING.read_text()
 
@@ -141,10 +140,10 @@ def test_mixers_have_the_complexity_of_table_1(name, weights):
     macs = model_info(name).macs
     for stage, (depth, C) in enumerate(zip((3, 3, 9, 3), (96, 192, 384, 768), strict=True)):
         for block in range(depth):
-            place = (f"stages_{stage}", f"blocks_{block}")
-            found = sum(math.prod(shape) for at, shape in kernels if at == place)
+            module = (f"stages_{stage}", f"blocks_{block}")
+            found = sum(math.prod(shape) for path, shape in kernels if path == module)
             assert found == weights(C)
             macs -= found * (56 >> stage) ** 2
-    # What is left is the same whatever mixes.
+    # The rest does not depend on the mixer.
     mixerless = {"inceptionnext": 4_180_322_304, "convnext": 4_350_425_088}
     assert macs == mixerless[name.partition("_")[0]]

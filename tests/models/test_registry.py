@@ -52,14 +52,14 @@ COUNTS = {
     "metanext_pool_small_iso": (224, 21_963_112, 4_219_984_896),
     "metanext_identity_small_iso": (224, 21_963_112, 4_219_984_896),
 }
-# Those that the authors released weights of.
+# Models with weights released by the authors.
 RELEASED = [name for name in COUNTS if "_tiny_" not in name and not name.endswith("_iso")]
 
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_counts_are_exact(name):
     size, params, macs = COUNTS[name]
-    model, info = create_model(name, scan=True), model_info(name)  # is traced faster
+    model, info = create_model(name, scan=True), model_info(name)  # scans are traced faster
     assert (info.input_size, info.params, info.macs) == (size, params, macs)
     assert count_params(model) == params
     assert count_macs(model, size) == macs
@@ -217,4 +217,4 @@ def test_every_model_runs_on_small_images(name):
     logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), x)
     assert logits.shape == (2, 7)
     assert logits.dtype == jnp.float32
-    assert set(variables) <= {"params", "batch_stats"}
+    assert set(variables) <= {"params", "batch_stats", "host"}

@@ -1,4 +1,4 @@
-"""The roadmap's networks: their ends, the published curve, and a restatement of what lies between.
+"""The roadmap's networks: both ends, the published curve, and a restatement of the steps between.
 
 The restatement has the names of the code of the paper's submission.
 """
@@ -18,14 +18,14 @@ from tests.models.oracle import images, logits_of, randomise, relative_error, st
 QUICKLY = {"xla_backend_optimization_level": 0}
 NAMES = list_models("roadmap_*")
 
-# Table 10 of the paper, in steps; G.
+# Table 10 of the paper, step by step; in G.
 PRINTED = ["4.09", "4.09", "4.53", "4.42", "2.35", "5.27", "4.64", "4.07",
            "4.15", "4.15", "4.15", "4.15", "4.46", "4.49"]  # fmt: skip
 # The norm of step 12 adds no product, and the last is ConvNeXt-T, whose products are 4.46 G.
 NOT_RECONCILED = {12: "4.15", 13: "4.46"}
 
 
-def test_there_is_one_network_a_step():
+def test_there_is_one_network_per_step():
     assert [int(name.split("_")[1]) for name in NAMES] == list(range(14))
 
 

@@ -58,7 +58,7 @@ def test_training_pass_equals_the_unrolled_one(variables, unrolled, scan, remat)
     if scan:
         result = unstack_blocks(result)
     assert jax.tree.structure(result) == jax.tree.structure(expected)
-    # Relative to the largest value of a kind: some biases stand before a norm, which cancels them.
+    # Relative to the largest value of a kind: a norm cancels the biases before it.
     for kind in ("logits", "batch_stats", "params"):
         largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected[kind]))
         for (path, ours), theirs in zip(
@@ -67,8 +67,8 @@ def test_training_pass_equals_the_unrolled_one(variables, unrolled, scan, remat)
             np.testing.assert_allclose(ours, theirs, atol=1e-5 * largest, err_msg=str(path))
 
 
-def kept(remat):
-    """Returns the shapes of all that the backward pass of two scanned blocks is handed."""
+def saved_shapes(remat):
+    """Returns the shapes of all residuals of two scanned blocks for the backward pass."""
     model = make(scan=True, remat=remat, stage_depths=(2, 1, 1, 1))
     x = jax.ShapeDtypeStruct((4, 64, 64, 3), jnp.float32)
     variables = jax.eval_shape(model.init, KEY, x)
@@ -85,9 +85,9 @@ def kept(remat):
     return [leaf.shape for leaf in jax.tree.leaves(found)]
 
 
-def test_policies_keep_what_their_names_say():
+def test_policies_save_the_activations_they_name():
     whole, hidden = (2, 4, 16, 16, 40), (2, 4 * 16 * 16, 160)  # of both blocks of the first stage
-    shapes = {remat: kept(remat) for remat in (True, "full", "dots", "mixer")}
+    shapes = {remat: saved_shapes(remat) for remat in (True, "full", "dots", "mixer")}
     assert shapes[True] == shapes["full"]
     assert (shapes["full"].count(whole), shapes["full"].count(hidden)) == (1, 0)  # the inputs
     assert (shapes["mixer"].count(whole), shapes["mixer"].count(hidden)) == (2, 0)
@@ -124,7 +124,7 @@ def test_round_trip_is_lossless(variables, convert):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_optimizer_state_and_plain_trees_are_taken(variables):
+def test_optimizer_states_and_plain_trees_are_accepted(variables):
     state = optax.adamw(1e-3).init(variables["params"])
     stacked = stack_blocks(state)
     expected = optax.adamw(1e-3).init(stack_blocks(variables["params"]))

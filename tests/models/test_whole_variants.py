@@ -1,4 +1,4 @@
-"""Networks that timm has no name for, put together from its parts and restated ones."""
+"""Networks that timm does not have, assembled from its parts and restated ones."""
 
 import jax
 import numpy as np
@@ -33,11 +33,11 @@ def isotropic(block, dim, depth, num_classes):
 
 
 def inceptionnext_names(state_dict):
-    places = (("stem.", "stem.0."), ("blocks.", "stages.0.blocks."), ("norm.", "head.norm."))
-    places += (("head.", "head.fc."),)
+    prefixes = (("stem.", "stem.0."), ("blocks.", "stages.0.blocks."), ("norm.", "head.norm."))
+    prefixes += (("head.", "head.fc."),)
 
     def renamed(key):
-        old, new = next(pair for pair in places if key.startswith(pair[0]))
+        old, new = next(pair for pair in prefixes if key.startswith(pair[0]))
         return new + key.removeprefix(old)
 
     return {renamed(key): value for key, value in state_dict.items()}

@@ -1,4 +1,4 @@
-"""VanillaNet restated in PyTorch, in the authors' names, for timm has none."""
+"""VanillaNet restated in PyTorch, in the authors' names, because timm does not have it."""
 
 import torch
 from torch import nn
@@ -41,7 +41,7 @@ class Stage(nn.Module):
 
 
 class VanillaNet(nn.Module):
-    """dims: of the stem, then of each layer. pools: None, 2 to halve, or ("to", side)."""
+    """dims: channels of the stem, then of each layer. pools: None, 2 to halve, or ("to", size)."""
 
     def __init__(self, dims, pools, num_classes, n=3, stem=None, deployed=False):
         super().__init__()
@@ -82,10 +82,10 @@ class VanillaNet(nn.Module):
 
 
 def make(dims, pools, num_classes=5, seed=0, **options):
-    """A restated network with weights and statistics that hide no mistake, in evaluation."""
+    """Returns a network with random weights and statistics, in evaluation."""
     torch.manual_seed(seed)
     model = randomise(VanillaNet(dims, pools, num_classes, **options))
     for key, value in model.state_dict().items():
         if key.endswith("running_var"):
-            value[0] = 1e-3  # so small that the norms' epsilon shows
+            value[0] = 1e-3  # so small that the norms' epsilon matters
     return model

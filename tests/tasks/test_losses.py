@@ -17,16 +17,16 @@ LAM = np.array([0.3, 1.0], np.float32)
 
 
 def assert_same(loss_fn, targets, reference, their_targets):
-    """Mean loss and gradient to 1e-6 of the largest."""
+    """Mean loss and gradient to 1e-5 of the largest."""
     import torch
 
     logits = torch.tensor(LOGITS, requires_grad=True)
     wanted = reference(logits, torch.tensor(np.asarray(their_targets)))
     wanted.backward()
     loss, gradient = jax.value_and_grad(lambda x: loss_fn(x, targets).mean())(jnp.asarray(LOGITS))
-    assert float(loss) == pytest.approx(wanted.item(), rel=1e-6)
+    assert float(loss) == pytest.approx(wanted.item(), rel=1e-5)
     wanted_gradient = logits.grad.numpy()
-    assert abs(gradient - wanted_gradient).max() < 1e-6 * abs(wanted_gradient).max()
+    assert abs(gradient - wanted_gradient).max() < 1e-5 * abs(wanted_gradient).max()
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_averages_equal_timms_modelema_statistics_included(timm):
         reference.update(model)
     for name, (kind, leaf) in names.items():
         wanted = reference.module.state_dict()[name].numpy().T
-        assert abs(state.ema[kind][leaf] - wanted).max() < 1e-6 * abs(wanted).max(), name
+        assert abs(state.ema[kind][leaf] - wanted).max() < 1e-5 * abs(wanted).max(), name
         assert abs(state.ema[kind][leaf] - state.weights()[kind][leaf]).max() > 1e-2, name
 
 
@@ -111,5 +111,5 @@ def test_host_variables_are_the_hosts_scalars_in_loss_state_and_average():
         scalars = StepScalars(np.float32(0.1), {"slope": np.float32(slope)})
         state, seen = step(state, batch, scalars)
         total, count = seen["mean"]["slope"]
-        assert float(total / count) == pytest.approx(slope, rel=1e-6)
+        assert float(total / count) == pytest.approx(slope, rel=1e-5)
         assert state.host["slope"] == state.ema["host"]["slope"] == np.float32(slope)

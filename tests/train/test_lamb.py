@@ -1,4 +1,4 @@
-"""What is particular to timm's LAMB; that whole steps equal timm's is in test_optimizer.py."""
+"""The particulars of timm's LAMB; test_optimizer.py compares whole steps to timm's."""
 
 import jax
 import jax.numpy as jnp
@@ -25,15 +25,15 @@ def params():
     }  # fmt: skip
 
 
-def test_updates_of_decayed_parameters_have_their_norm_and_others_do_not(params):
+def test_only_updates_of_decayed_parameters_take_their_norm(params):
     update = direction(params, jax.tree.map(lambda p: 2 * p + 1, params))
     for name, block in params.items():
         lengths = [float(jnp.linalg.norm(tree["kernel"])) for tree in (block, update[name])]
-        assert lengths[0] == pytest.approx(lengths[1], rel=1e-6)
+        assert lengths[0] == pytest.approx(lengths[1], rel=1e-5)
         np.testing.assert_allclose(abs(update[name]["bias"]), 1, rtol=1e-5)  # Adam's first step
 
 
-def test_without_weight_decay_nothing_is_adapted(params):
+def test_without_weight_decay_no_update_is_rescaled(params):
     update = direction(params, params, weight_decay=0.0)
     for leaf in jax.tree.leaves(update):
         np.testing.assert_allclose(abs(leaf), 1, rtol=1e-5)
@@ -48,10 +48,10 @@ def test_gradients_are_clipped_to_norm_one_before_the_moments(params):
     assert norm(moments(small)) == pytest.approx(0.1 * norm(small), rel=1e-5)
 
 
-def test_stacked_blocks_are_adapted_one_by_one(params):
+def test_stacked_blocks_are_rescaled_one_by_one(params):
     gradient = jax.tree.map(jnp.cos, params)
     plain = direction(params, gradient)
     stacked = direction(stack_blocks(params), stack_blocks(gradient))
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), plain, unstack_blocks(stacked)
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), plain, unstack_blocks(stacked)
     )

@@ -10,7 +10,7 @@ from inceptionnext_jax import trees
 from inceptionnext_jax.convert.tables import family, locate
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import unstack_blocks
-from inceptionnext_jax.train.layer_decay import layer_factors, layer_rule
+from inceptionnext_jax.train.layer_decay import layer_factors
 from inceptionnext_jax.train.optimizer import make_optimizer
 from tests.train.test_optimizer import optim
 
@@ -73,21 +73,52 @@ def test_deep_convnexts_have_the_authors_twelve_layers():
             f"stages_{stage}/blocks_{block}/gamma": first + (block // 3 if stage == 2 else 0)
             for block in range(depth)
         }
-    found = layer_factors("convnext_base", list(wanted), 0.7)
+    found = layer_factors(inx.model_info("convnext_base").family, list(wanted), 0.7)
     assert found == pytest.approx({path: 0.7 ** (13 - i) for path, i in wanted.items()})
 
 
 def test_vanillanet_has_a_layer_for_each_stage():
-    wanted = {"stem/conv1/kernel": 0, "stages_0/conv1/kernel": 1, "stages_3/act/kernel": 4,
-              "stages_1/conv1/bias": 2, "stages_2/conv2/kernel": 3, "cls1/kernel": 5}  # fmt: skip
-    found = layer_factors("vanillanet_6", list(wanted), 0.8)
+    wanted = {"stem/conv1/kernel": 0, "stages_0/conv1/kernel": 1, "stages_1/conv1/bias": 2}
+    wanted |= {"stages_2/conv2/kernel": 3, "stages_3/act/kernel": 4, "head/fc1/kernel": 5}
+    found = layer_factors(inx.model_info("vanillanet_6").family, list(wanted), 0.8)
     assert found == pytest.approx({path: 0.8 ** (5 - i) for path, i in wanted.items()})
 
 
-def test_a_family_without_a_rule_is_an_error():
+def test_unknown_models_are_refused():
     config: ConfigDict = optim(layer_decay=0.8)
-    with pytest.raises(UserError, match=r"optim\.layer_decay has no rule for .*'nasnet_large'"):
+    with pytest.raises(UserError, match="model 'nasnet_large' is unknown"):
         make_optimizer(config, {"kernel": np.zeros((2, 2))}, "nasnet_large")
+
+
+BACKBONE = ["stem/conv/kernel", "stages_0/blocks_0/gamma", "stages_1/downsample/conv/kernel"]
+
+
+@pytest.mark.parametrize("name", ["inceptionnext_atto", "convnext_base", "swin_tiny"])
+def test_paths_that_no_rule_covers_are_refused(name):
+    family = inx.model_info(name).family
+    with pytest.raises(UserError, match=r"optim\.layer_decay has no rule for tail/kernel, tail/bi"):
+        layer_factors(family, [*BACKBONE, "tail/kernel", "tail/bias"], 0.8)
+    with pytest.raises(UserError, match="has no rule for backbone/tail/kernel;"):
+        layer_factors(family, ["backbone/tail/kernel", "neck/kernel"], 0.8, body="backbone/")
+
+
+def test_a_body_without_parameters_is_refused():
+    family = inx.model_info("inceptionnext_atto").family
+    with pytest.raises(UserError, match=r"no parameter lies below 'backbone/'; paths .* stem/conv"):
+        layer_factors(family, BACKBONE, 0.8, body="backbone/")
+
+
+@pytest.mark.parametrize(
+    "name", ["inceptionnext_atto", "convnext_base", "vanillanet_6", "swin_tiny", "resnet50"]
+)
+def test_a_backbone_has_the_factors_of_the_classifier_and_its_heads_one(name):
+    """A system's tree is backbone/… (without the classifier's head), neck/… and its heads."""
+    plain = dict(trees.paths_and_leaves(factors(name, layer_decay=0.8)[1]))
+    body = {f"backbone/{p}": f for p, f in plain.items() if not p.startswith("head/")}
+    outer = dict.fromkeys(["neck/lateral_0/kernel", "decode_head/fc/bias", "stem/x"], 1.0)
+    found = layer_factors(inx.model_info(name).family, [*outer, *body], 0.8, body="backbone/")
+    assert found == pytest.approx({**outer, **body}, rel=1e-12)
+    assert max(body.values()) == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("name", ["convnext_small_iso", "metanext_pool_small_iso", "convnext_base"])
@@ -100,5 +131,10 @@ def test_rates_rise_from_the_stem_to_the_head(name):
 
 
 @pytest.mark.parametrize("name", inx.list_models())
-def test_every_model_has_a_rule(name):
-    assert layer_rule(name)(["stem/conv/kernel", "head/fc/kernel"])["stem/conv/kernel"] == 0
+def test_the_rule_of_every_model_covers_all_its_parameters(name):
+    model = inx.create_model(name)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), "float32")
+    params = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
+    found = layer_factors(inx.model_info(name).family, trees.paths(params), 0.5)
+    assert {f for path, f in found.items() if path.startswith(("head/fc/", "head/fc2/"))} == {1.0}
+    assert len(set(found.values())) >= 4

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from configs import default
-from inceptionnext_jax.train import validate
+from inceptionnext_jax.tasks.check import check
 from inceptionnext_jax.train.plan import Sizes, make_plan, rows
 from inceptionnext_jax.train.schedule import ScheduleSettings, activation_slope, make_schedule
 
@@ -53,7 +53,7 @@ def test_epoch_cosine_never_reaches_its_peak():
     assert schedule(312 * 309) == 1e-5
 
 
-def test_step_cosine_is_the_iteration_schedule_of_convnext():
+def test_step_cosine_follows_the_iteration_schedule_of_convnext():
     schedule = make_schedule(settings("cosine", 4e-3, 0.0, 1e-6, 2, 10, 50, "step"))
     for i in range(100):
         assert schedule(i) == pytest.approx(4e-3 * i / 99)
@@ -73,7 +73,7 @@ def test_constant_keeps_the_peak_after_the_warm_up(per):
 @pytest.mark.parametrize("per", ["epoch", "step"])
 @pytest.mark.parametrize("power", [1.0, 0.9])
 @pytest.mark.parametrize("low", [0.0, 1e-5])
-def test_poly_is_mmsegmentations(per, power, low):
+def test_poly_follows_mmsegmentation(per, power, low):
     """UPerNet's schedule: the decay runs during the warm-up too."""
     peak, ratio, per_epoch = 6e-5, 1e-6, 20
     every = per_epoch if per == "epoch" else 1
@@ -90,7 +90,7 @@ def test_poly_is_mmsegmentations(per, power, low):
 
 
 @pytest.mark.parametrize("per", ["epoch", "step"])
-def test_step_is_mmdetections(per):
+def test_step_follows_mmdetection(per):
     """The 3x schedule of Mask R-CNN; its warm-up of 500 iterations is part of an epoch."""
     import torch
 
@@ -112,7 +112,7 @@ def test_step_is_mmdetections(per):
         reference.step()
 
 
-def test_epochs_that_are_no_binary_fractions_give_whole_steps():
+def test_inexact_epochs_give_whole_steps():
     """1,500 warm-up iterations of 1,263 an epoch: the product is just below 1,500."""
     warmup = math.nextafter(1500 / 1263, 0)
     schedule = make_schedule(ScheduleSettings("poly", 1.0, 0.0, 0.0, warmup, 127, 1263, "step"))
@@ -138,11 +138,11 @@ def test_a_slope_that_does_not_reach_one_is_noted():
     config = default.get_config()
     slope = {"model.name": "vanillanet_5", "model.drop_path_rate": 0.0}
     config.update_from_flattened_dict({**slope, "schedule.slope_epochs": 310.0})
-    notes = make_plan(config, Sizes(50_000, 100, 10), devices=1).notes
+    notes = make_plan(config, Sizes(50_000, 100), devices=1).notes
     (note,) = [note for note in notes if "slope" in note]
     assert note.startswith("the activations' slope ends at 0.997: the run has 310 epochs and ")
     config.schedule.slope_epochs = 309.0
-    notes = make_plan(config, Sizes(50_000, 100, 10), devices=1).notes
+    notes = make_plan(config, Sizes(50_000, 100), devices=1).notes
     assert not [note for note in notes if "slope" in note]
 
 
@@ -167,7 +167,7 @@ def test_a_slope_that_does_not_reach_one_is_noted():
 def test_bad_values_are_refused_by_name(changes, message):
     config = default.get_config()
     config.update_from_flattened_dict(changes)
-    (problem,) = validate.check_values(config)
+    (problem,) = check(config, devices=1)
     assert re.search(message, problem), problem
 
 
@@ -180,10 +180,10 @@ def test_bad_values_are_refused_by_name(changes, message):
         {"optim.name": "sgd", "optim.layer_decay": 1.0},
     ],
 )
-def test_good_values_are_taken_and_planned(changes):
+def test_good_values_are_planned(changes):
     config = default.get_config()
     config.update_from_flattened_dict(changes)
-    plan = make_plan(config, Sizes(50_000, 100, 10), devices=1)
+    plan = make_plan(config, Sizes(50_000, 100), devices=1)
     assert plan.schedule.decay_epochs == config.schedule.decay_epochs
     rate = make_schedule(plan.schedule)(plan.total_steps - 1)
     assert 0 < rate < plan.schedule.peak_lr

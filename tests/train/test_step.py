@@ -95,7 +95,7 @@ def test_average_covers_parameters_and_running_statistics():
         lambda a, b, c: 0.81 * a + 0.09 * b + 0.1 * c,
         start.weights(), first.weights(), state.weights(),
     )  # fmt: skip
-    assert largest_difference(state.ema, wanted) < 1e-6
+    assert largest_difference(state.ema, wanted) < 1e-5
     assert largest_difference(state.ema["batch_stats"], start.batch_stats) > 1e-3
 
 
@@ -146,12 +146,11 @@ def test_a_step_with_bad_numbers_changes_nothing_but_the_counts():
 
 
 def run_on_mesh(devices: int, fsdp: int, steps: int = 3, **changes):
-    """Losses of a few steps on so many devices, and the statistics after the first.
+    """Losses of a few steps on so many devices, and the statistics after the last.
 
-    Later statistics drift: a bias before BatchNorm has no gradient but rounding, which Adam
-    enlarges.
+    A bias before BatchNorm has no gradient but rounding, which Adam enlarges unless eps is above.
     """
-    task, optimizer, plan = parts(devices, **{"mesh.fsdp": fsdp, **changes})
+    task, optimizer, plan = parts(devices, **{"mesh.fsdp": fsdp, "optim.eps": 1e-3, **changes})
     mesh = jax.make_mesh(
         (devices // fsdp, fsdp), ("data", "fsdp"), devices=jax.devices()[:devices],
         axis_types=(jax.sharding.AxisType.Auto,) * 2,
@@ -164,15 +163,14 @@ def run_on_mesh(devices: int, fsdp: int, steps: int = 3, **changes):
         out_shardings=(start.shardings, everywhere),
         donate_argnums=0,
     )
-    state, losses, stats = start.fresh(), [], None
+    state, losses = start.fresh(), []
     for i in range(steps):
         batch = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), images(1, seed=i))
         batch = meshes.to_device(batch, mesh, (plan.accumulate, plan.micro_batch))
         state, metrics = step(state, batch, StepScalars(np.float32(1e-3), {}))
         losses.append(float(metrics["mean"]["loss"][0] / metrics["mean"]["loss"][1]))
-        stats = jax.device_get(state.batch_stats) if i == 0 else stats
     assert step._cache_size() == 1  # one compilation
-    return losses, stats
+    return losses, jax.device_get(state.batch_stats)
 
 
 @pytest.mark.parametrize("group", [0, 4])

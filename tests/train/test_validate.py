@@ -1,14 +1,16 @@
-"""Every impossible config is refused, naming its key, and all that is wrong at once."""
+"""An impossible config is refused with all its mistakes at once, each naming its key."""
 
 import pytest
 
 from configs import default
 from inceptionnext_jax.cli.flags import config_from
+from inceptionnext_jax.data import known_dataset
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.tasks.check import check
+from inceptionnext_jax.tasks.classification import build
 from inceptionnext_jax.train import plan as plans
-from inceptionnext_jax.train.validate import check
 
-IMAGENET = plans.Sizes(1_281_167, 50_000, 1000)
+IMAGENET = plans.Sizes(1_281_167, 50_000)
 
 
 def config_with(**changes):
@@ -17,7 +19,7 @@ def config_with(**changes):
     return config
 
 
-def test_the_defaults_are_sound():
+def test_the_defaults_are_accepted():
     assert check(config_with(), devices=8) == []
 
 
@@ -90,7 +92,7 @@ def test_a_batch_that_cannot_be_divided_is_refused_with_sizes_that_can(changes, 
     assert any(words in problem for problem in problems), problems
 
 
-def test_a_small_batch_is_one_group_and_groups_off_are_not_checked():
+def test_a_small_batch_is_one_group_and_unused_groups_are_not_checked():
     assert check(config_with(batch_size=64), devices=8) == []
     off = {"augment.mixup": 0.0, "augment.cutmix": 0.0, "augment.mix_group_size": 7}
     assert check(config_with(**off), devices=8) == []
@@ -103,22 +105,21 @@ def test_everything_wrong_is_reported_at_once():
         assert key in text
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"batch_size": 2**21}, "exceeds the 1281167 training images"),
-        ({"model.num_classes": 10}, "less than the 1000 classes"),
-    ],
-)
-def test_what_the_data_rule_out_is_refused(changes, words):
-    with pytest.raises(UserError, match=words):
-        plans.make_plan(config_with(**changes), IMAGENET, 8)
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(UserError, match="exceeds the 1281167 training images"):
+        plans.make_plan(config_with(batch_size=2**21), IMAGENET, 8)
+
+
+def test_fewer_classes_than_the_data_have_are_refused():
+    config = config_with(**{"model.num_classes": 10})
+    (problem,) = build.check_data(config, known_dataset("imagenet2012"))
+    assert "less than the 1000 classes" in problem
 
 
 def test_the_plan_of_the_paper():
     plan = plans.make_plan(config_with(), IMAGENET, 8)
     assert (plan.steps_per_epoch, plan.total_steps) == (312, 96_720)  # 300 + 10 epochs
-    assert (plan.device_batch, plan.bn_group, plan.mix_group) == (512, 128, 128)
+    assert (plan.device_batch, plan.bn_group, build.mix_group(config_with())) == (512, 128, 128)
     assert plan.schedule.peak_lr == 4e-3
     assert plan.notes == ()
 
@@ -132,7 +133,7 @@ def test_the_plan_of_the_paper():
         ("--config.model.remat=dots", "dots", "linear layers"),
     ],
 )
-def test_recomputation_is_set_by_truth_or_name_and_the_plan_says_it(flag, value, words):
+def test_recomputation_is_set_by_flag_or_name_and_shown_in_the_plan(flag, value, words):
     config = config_from(["--config=configs/tiny.py:debug", flag])
     assert config.model.remat == value
     rows = plans.rows(config, plans.make_plan(config, IMAGENET, 1))
@@ -141,7 +142,7 @@ def test_recomputation_is_set_by_truth_or_name_and_the_plan_says_it(flag, value,
     assert words in line[2]
 
 
-def test_another_batch_scales_the_rate_and_says_so():
+def test_another_batch_scales_the_rate_and_is_noted():
     plan = plans.make_plan(config_with(batch_size=1024), IMAGENET, 8)
     assert plan.schedule.peak_lr == pytest.approx(1e-3)
     assert (plan.schedule.warmup_lr, plan.schedule.min_lr) == (1e-6, 1e-5)

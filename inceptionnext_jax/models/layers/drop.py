@@ -1,7 +1,7 @@
-"""Stochastic depth and dropout whose masks do not depend on how the batch is cut up.
+"""Stochastic depth and dropout whose masks do not depend on how the batch is divided.
 
-A mask is a function of the key, of the place in the network and of the example's position in the
-global batch, and of nothing else: the same on one device and on many, in one piece and in
+A mask is a function of the key, of its index in the network and of the example's position in the
+global batch, and of nothing else: the same on one device and on many, with and without
 micro-batches, with layers unrolled and scanned.
 """
 
@@ -14,10 +14,10 @@ from inceptionnext_jax.errors import UserError
 
 
 class DropNoise(NamedTuple):
-    """Where the masks of one forward pass come from.
+    """Source of the masks of one forward pass.
 
     Attributes:
-      key: One key for the network and step.
+      key: The key of the network and step.
       positions: [N] int32, each example's position in the global batch.
     """
 
@@ -36,35 +36,35 @@ class DropNoise(NamedTuple):
             )
         return cls(key, positions.astype(jnp.int32))
 
-    def example_keys(self, place: int | jax.Array) -> jax.Array:
-        """Returns N keys for the `place` in the network (blocks count from 0, then the head)."""
-        key = jax.random.fold_in(self.key, place)
+    def example_keys(self, index: int | jax.Array) -> jax.Array:
+        """Returns N keys for mask `index` of the network (blocks count from 0, then the head)."""
+        key = jax.random.fold_in(self.key, index)
         return jax.vmap(lambda position: jax.random.fold_in(key, position))(self.positions)
 
 
 def drop_path(
-    x: jax.Array, noise: DropNoise, place: int | jax.Array, rate: float | jax.Array
+    x: jax.Array, noise: DropNoise, index: int | jax.Array, rate: float | jax.Array
 ) -> jax.Array:
     """Zeroes whole examples of a residual branch with probability `rate` and rescales the rest.
 
     Args:
       x: [N, H, W, C].
       noise: The source of the masks.
-      place: Number of the block in the network.
+      index: Index of the mask in the network.
       rate: Probability of dropping, in [0, 1).
     """
     # float32 throughout, so that every compute dtype and both spellings of the rate (a number when
     # blocks are unrolled, an array element when they are scanned) draw the same mask.
     keep = 1 - jnp.asarray(rate, jnp.float32)
     uniform = jax.vmap(lambda key: jax.random.uniform(key, (), jnp.float32))
-    mask = uniform(noise.example_keys(place)) < keep
+    mask = uniform(noise.example_keys(index)) < keep
     factor = jnp.where(mask, 1 / keep, 0).astype(x.dtype)
     return x * factor[:, None, None, None]
 
 
-def dropout(x: jax.Array, noise: DropNoise, place: int, rate: float) -> jax.Array:
+def dropout(x: jax.Array, noise: DropNoise, index: int, rate: float) -> jax.Array:
     """Zeroes single elements of x: [N, ...] with probability `rate` and rescales the rest."""
     keep = 1 - rate
     uniform = jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:], jnp.float32))
-    mask = uniform(noise.example_keys(place)) < keep
+    mask = uniform(noise.example_keys(index)) < keep
     return jnp.where(mask, x / keep, jnp.zeros_like(x))

@@ -17,19 +17,19 @@ from inceptionnext_jax.ops.gelu import gelu
 class MlpHead(nn.Module):
     """Mean over the map, linear layer to 3 × dim, GELU, norm, dropout, linear layer.
 
-    InceptionNeXt's: its last stage saves as many parameters with an MLP ratio of 3.
+    InceptionNeXt's head: its last stage saves as many parameters with an MLP ratio of 3.
 
     Attributes:
-      num_classes: Outputs.
-      dropout_rate: In training.
-      place: The number after the last block's, for its dropout mask.
-      init_scale: Factor of the last layer's first weights.
-      dtype: Of the first product; the rest is at least float32.
+      num_classes: Number of outputs.
+      dropout_rate: Dropout rate in training.
+      drop_index: Index of the dropout mask, after those of the blocks.
+      init_scale: Factor of the last layer's initial weights.
+      dtype: Type of the first product; the rest is at least float32.
     """
 
     num_classes: int
     dropout_rate: float = 0.0
-    place: int = 0
+    drop_index: int = 0
     init_scale: float = 1.0
     dtype: DTypeLike = jnp.float32
 
@@ -41,16 +41,16 @@ class MlpHead(nn.Module):
         x = gelu(dense(3 * x.shape[-1], self.dtype, "fc1")(x))
         x = LayerNorm(dtype=wide, name="norm")(x)
         if noise is not None and self.dropout_rate > 0:
-            x = dropout(x, noise, self.place, self.dropout_rate)
+            x = dropout(x, noise, self.drop_index, self.dropout_rate)
         return dense(self.num_classes, wide, "fc2", self.init_scale)(x)
 
 
 class LinearHead(nn.Module):
-    """Mean over the map, norm, dropout, linear layer: ConvNeXt's. Attributes as in `MlpHead`."""
+    """Mean over the map, norm, dropout, linear layer (ConvNeXt). Attributes as in `MlpHead`."""
 
     num_classes: int
     dropout_rate: float = 0.0
-    place: int = 0
+    drop_index: int = 0
     init_scale: float = 1.0
     dtype: DTypeLike = jnp.float32
 
@@ -60,19 +60,19 @@ class LinearHead(nn.Module):
         wide = param_dtype(self.dtype)
         x = LayerNorm(dtype=wide, name="norm")(x.astype(wide).mean((1, 2)))
         if noise is not None and self.dropout_rate > 0:
-            x = dropout(x, noise, self.place, self.dropout_rate)
+            x = dropout(x, noise, self.drop_index, self.dropout_rate)
         return dense(self.num_classes, wide, "fc", self.init_scale)(x)
 
 
 class PlainHead(nn.Module):
-    """Mean over the map, dropout, linear layer; perhaps a norm of each position first (Swin).
+    """Mean over the map, dropout, linear layer; optionally a norm of each position first (Swin).
 
-    Attributes as in `MlpHead`; `norm`, if it is not None, makes a norm from `dtype` and `name`.
+    Attributes as in `MlpHead`; `norm` is None or a factory of norms, given `dtype` and `name`.
     """
 
     num_classes: int
     dropout_rate: float = 0.0
-    place: int = 0
+    drop_index: int = 0
     init_scale: float = 1.0
     norm: Callable[..., nn.Module] | None = None
     dtype: DTypeLike = jnp.float32
@@ -86,7 +86,7 @@ class PlainHead(nn.Module):
             x = self.norm(dtype=wide, name="norm")(x)
         x = x.mean((1, 2))
         if noise is not None and self.dropout_rate > 0:
-            x = dropout(x, noise, self.place, self.dropout_rate)
+            x = dropout(x, noise, self.drop_index, self.dropout_rate)
         return dense(self.num_classes, wide, "fc", self.init_scale)(x)
 
 

@@ -1,8 +1,8 @@
 """Batch and layer normalisation with PyTorch's constants, by name.
 
-Statistics of batches are taken over groups of images. InceptionNeXt's networks were trained with
-those of 128 images, the share of one GPU in one accumulation step of a batch of 4,096. Groups keep
-that number a matter of the model, not of the machine; and as they are a plain reshape of the batch
+Batch statistics are taken over groups of images. InceptionNeXt's networks were trained with those
+of 128 images, the share of one GPU in one accumulation step of a batch of 4,096. Groups make that
+number a property of the model, not of the machine; and as they are a plain reshape of the batch
 axis, no device waits for another.
 """
 
@@ -13,6 +13,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError, suggestion
+from inceptionnext_jax.groups import group_size, nearest_multiples
 
 
 class BatchNorm(nn.Module):
@@ -22,11 +23,11 @@ class BatchNorm(nn.Module):
     The running variance is unbiased, as in PyTorch, where Flax's own layer keeps the biased one.
 
     Attributes:
-      group_size: Images per group; 0 means the whole batch, and so does more than the batch.
+      group_size: Images per group; 0, or more than the batch, means the whole batch.
       momentum: Weight of the old running value.
       epsilon: Added to the variance.
-      scale_init: First value of `scale`; 0 makes a residual block begin as the identity.
-      dtype: Of the result.
+      scale_init: Initial value of `scale`; 0 makes a residual block begin as the identity.
+      dtype: Type of the result.
     """
 
     group_size: int = 0
@@ -40,7 +41,7 @@ class BatchNorm(nn.Module):
         """Normalises x: [N, H, W, C]; returns the same shape in `dtype`.
 
         Raises:
-          UserError: In training, N is no multiple of the group.
+          UserError: In training, N is not a multiple of the group.
         """
         N, H, W, C = x.shape
         wide = jnp.promote_types(jnp.float32, self.dtype)
@@ -82,8 +83,8 @@ class LayerNorm(nn.Module):
     Attributes:
       epsilon: Added to the variance; ConvNeXt's value, not PyTorch's default.
       affine: Whether there are `scale` and `bias`.
-      axes: Over which mean and variance are taken.
-      dtype: Of the result.
+      axes: Axes of mean and variance.
+      dtype: Type of the result.
     """
 
     epsilon: float = 1e-6
@@ -107,7 +108,7 @@ class LayerNorm(nn.Module):
 
 
 class NoNorm(nn.Module):
-    """What is left of a BatchNorm that is part of the weights beside it."""
+    """The identity, in place of a norm that is folded into adjacent weights."""
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Returns x."""
@@ -127,11 +128,11 @@ def make_norm(
     """Makes the norm that `kind` of `NORMS` names.
 
     Args:
-      kind: Its name.
-      group_size: Images that share statistics; only matters to "batch".
-      dtype: Of the result.
-      folded: Make what is left of it in inference when weights beside it have taken what they can.
-      name: Of the module.
+      kind: A name in `NORMS`.
+      group_size: Images that share statistics; only used by "batch".
+      dtype: Type of the result.
+      folded: Whether to leave out everything that inference folds into adjacent weights.
+      name: Name of the module.
 
     Raises:
       UserError: The kind is unknown.
@@ -145,17 +146,16 @@ def make_norm(
     return NoNorm(name=name) if folded else BatchNorm(group_size, dtype=dtype, name=name)
 
 
-def group_length(batch: int, group_size: int) -> int:
+def group_length(batch: int, requested: int) -> int:
     """Returns how many images share statistics in a batch of `batch` images.
 
     Raises:
-      UserError: `batch` is larger than the group and no multiple of it.
+      UserError: `batch` is larger than the group and not a multiple of it.
     """
-    length = min(group_size or batch, batch)
+    length = group_size(requested, batch)
     if batch % length:
-        below = batch // length * length
         raise UserError(
             f"a batch of {batch} images does not divide into BatchNorm groups of {length} "
-            f"(bn_group_size); use a batch of {below} or {below + length}"
+            f"(bn_group_size); use a batch of {nearest_multiples(batch, length)}"
         )
     return length

@@ -1,4 +1,4 @@
-"""What the backward pass recomputes in each block instead of keeping it, by name."""
+"""Policies of recomputing blocks in the backward pass instead of keeping activations, by name."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-# Given to `checkpoint_name` for what a token mixer puts out.
+# Name of a token mixer's output for `checkpoint_name`.
 MIXED = "token_mixer"
 
-# What is kept of a block beside its input. Convolutions with kernels are no matrix products.
+# Activations of a block that are kept besides its input. Convolutions are not matrix products.
 POLICIES: Mapping[str, Callable[..., Any] | None] = {
     "full": None,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -29,9 +29,9 @@ def recomputed(target: Any, remat: bool | str, **options: Any) -> Any:
     """Wraps a module class, or a function of a module, by `flax.linen.remat`.
 
     Args:
-      target: Whose activations are to be recomputed.
+      target: The module class or function whose activations are recomputed.
       remat: One of `CHOICES`: False leaves `target` as it is, True is "full".
-      **options: Of `flax.linen.remat`.
+      **options: Further options of `flax.linen.remat`.
     """
     if not remat:
         return target

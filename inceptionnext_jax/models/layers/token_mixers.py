@@ -1,8 +1,8 @@
 """Token mixers of MetaNeXt blocks, by name (the paper: any mixer can be put there).
 
-A mixer is a Linen module that maps [B, H, W, C] to the same shape. It is made from a factory that
-is given `dilation` (steps between the taps of convolutions), `impl` (which implementation in `ops`
-to use), `dtype` and `name`.
+A mixer is a Linen module that maps [B, H, W, C] to the same shape. It is made by a factory that is
+given `dilation` (steps between the taps of convolutions), `impl` (the implementation in `ops`),
+`dtype` and `name`.
 """
 
 import functools
@@ -23,16 +23,16 @@ MixerFactory = Callable[..., nn.Module]
 
 
 class InceptionDWConv(nn.Module):
-    """Inception depthwise convolution: each share of channels stays or gets 3×3, 1×k or k×1.
+    """Inception depthwise convolution: shares of the channels get 3×3, 1×k, k×1 or no convolution.
 
     Attributes:
       kernel_size: k, length of the bands, odd.
-      ratio: Share of the channels of each branch, rounded down.
-      branches: Those of `BRANCHES` that there are; the channels of others stay as they are.
-      sequential: Both bands one after the other on one branch's channels, 1×k first.
+      ratio: Share of the channels in each branch, rounded down.
+      branches: Names in `BRANCHES`; channels of missing branches are not convolved.
+      sequential: Whether both bands follow each other on one branch's channels, 1×k first.
       dilation: Steps between taps, in the bands along their length only.
-      impl: Which depthwise implementation to use.
-      dtype: Of the computation.
+      impl: The depthwise implementation.
+      dtype: Compute type.
     """
 
     kernel_size: int = 11
@@ -67,20 +67,20 @@ class InceptionDWConv(nn.Module):
         x = x.astype(self.dtype)
         if not self.sequential:
             return inception_mixer(x, params, self.dilation, self.impl)
-        # The first band in its place at the end, then the second over its results.
+        # The first band is the last share of channels; the second convolves its results.
         last = params.pop("dwconv_h")
         x = inception_mixer(x, params, self.dilation, self.impl)
         return inception_mixer(x, {"dwconv_h": last}, self.dilation, self.impl)
 
 
 class DepthwiseConv(nn.Module):
-    """Depthwise convolution k×k of all channels: ConvNeXt's mixer.
+    """Depthwise convolution k×k of all channels (ConvNeXt).
 
     Attributes:
       kernel_size: k, odd.
       dilation: Steps between taps.
-      impl: Which depthwise implementation to use.
-      dtype: Of the computation.
+      impl: The depthwise implementation.
+      dtype: Compute type.
     """
 
     kernel_size: int = 7
@@ -98,16 +98,16 @@ class DepthwiseConv(nn.Module):
 
 
 class PartialDepthwiseConv(nn.Module):
-    """Depthwise convolution k×k of the last channels; the first stay as they are.
+    """Depthwise convolution k×k of the last channels only.
 
-    InceptionNeXt's preliminary study, from which its mixer came.
+    The mixer of InceptionNeXt's preliminary study, which led to its own.
 
     Attributes:
       kernel_size: k, odd.
       ratio: Share of the channels that are convolved, rounded down.
       dilation: Steps between taps.
-      impl: Which depthwise implementation to use.
-      dtype: Of the computation.
+      impl: The depthwise implementation.
+      dtype: Compute type.
     """
 
     kernel_size: int = 3
@@ -136,10 +136,10 @@ class Attention(nn.Module):
     """Multi-head self-attention over all positions (MetaNeXt-Attn), without position embedding.
 
     Attributes:
-      head_dim: Channels of a head; DeiT's number.
-      dilation: Ignored, for every position sees every other.
+      head_dim: Channels of a head, as in DeiT.
+      dilation: Ignored, since every position sees every other.
       impl: Ignored.
-      dtype: Of the products; the softmax is at least float32.
+      dtype: Type of the products; the softmax is at least float32.
     """
 
     head_dim: int = 64
@@ -163,12 +163,14 @@ class Attention(nn.Module):
 def self_attention(
     x: jax.Array, head_dim: int, dtype: DTypeLike, bias: jax.Array | None = None
 ) -> jax.Array:
-    """Multi-head self-attention of x: [..., N, C]; makes `qkv` and `proj` in a compact method.
+    """Computes multi-head self-attention of x: [..., N, C] within a compact method.
+
+    Makes the layers `qkv` and `proj`.
 
     Args:
       x: Tokens; each of the N sees all of them.
       head_dim: Channels of a head.
-      dtype: Of the products; the softmax is at least float32.
+      dtype: Type of the products; the softmax is at least float32.
       bias: [..., heads, N, N], added to the scores of queries (last but one axis) and keys.
     """
     *outer, N, C = x.shape
@@ -184,13 +186,13 @@ def self_attention(
 
 
 class Pool(nn.Module):
-    """Mean over k×k positions minus the input (PoolFormer); the mean is of those in the image.
+    """Mean over the k×k positions that lie in the image, minus the input (PoolFormer).
 
     Attributes:
       kernel_size: k, odd.
       dilation: Steps between the positions.
       impl: Ignored.
-      dtype: Of the result; the sum is at least float32.
+      dtype: Type of the result; the sum is at least float32.
     """
 
     kernel_size: int = 3
@@ -219,7 +221,7 @@ class Pool(nn.Module):
 
 
 class Identity(nn.Module):
-    """Mixes nothing: what is left is the MLP. All attributes are ignored."""
+    """No mixing, which leaves the MLP alone. All attributes are ignored."""
 
     dilation: int = 1
     impl: str = "auto"
@@ -231,9 +233,9 @@ class Identity(nn.Module):
 
 
 class DepthwiseParams(nn.Module):
-    """Owns kernel [kh, kw, 1, channels] and bias [channels] of one depthwise convolution.
+    """Kernel [kh, kw, 1, channels] and bias [channels] of one depthwise convolution.
 
-    The arithmetic lives in `ops`; this only gives the parameters their place in the tree.
+    The arithmetic lives in `ops`; this module only names the parameters.
     """
 
     kernel_size: tuple[int, int]
@@ -274,8 +276,8 @@ def token_mixer_factory(
 
     Args:
       mixer: A name in `TOKEN_MIXERS`, or a factory.
-      kernel_size: In place of the mixer's own.
-      ratio: Likewise, the share of channels that it (or each of its branches) convolves.
+      kernel_size: Kernel size; None is the mixer's default.
+      ratio: Share of channels that it, or each of its branches, convolves; None is the default.
 
     Raises:
       UserError: The name is unknown, or the mixer has no such setting.

@@ -8,9 +8,11 @@ from ml_collections import ConfigDict
 from inceptionnext_jax import data, models
 from inceptionnext_jax.augment.recipe import Augment, AugmentSettings, make_augment
 from inceptionnext_jax.data.crop import RandomResizedCrop
+from inceptionnext_jax.groups import group_size
 from inceptionnext_jax.models.footprint import activation_bytes
 from inceptionnext_jax.models.macs import count_macs, count_params
 from inceptionnext_jax.pretrained.preprocessing import Preprocessing
+from inceptionnext_jax.tasks.classification.check import check
 from inceptionnext_jax.tasks.classification.losses import LOSSES
 from inceptionnext_jax.tasks.classification.multilabel import MAP, MultiLabel
 from inceptionnext_jax.tasks.classification.task import LOSS, TOP1, TOP5, Classification
@@ -21,16 +23,12 @@ from inceptionnext_jax.tasks.classification.transform import (
     multi_hot_labels,
 )
 from inceptionnext_jax.tasks.kind import Input, Job
-from inceptionnext_jax.train import validate
 from inceptionnext_jax.train.plan import DTYPES, Footprint, Plan, Row, steps_per_epoch, text
 from inceptionnext_jax.train.schedule import activation_slope
 
+__all__ = ["METRICS", "build", "check", "check_data", "known_data", "open_data"]  # a `TaskKind`
+
 METRICS = (TOP1, TOP5, LOSS, MAP)
-
-
-def check(config: ConfigDict) -> list[str]:
-    """Everything wrong with `data`, `augment` and `loss`, a sentence each."""
-    return []
 
 
 def open_data(config: ConfigDict) -> data.Dataset:
@@ -139,7 +137,7 @@ def random_crop(config: ConfigDict) -> RandomResizedCrop:
 
 def mix_group(config: ConfigDict) -> int:
     """Images that share one draw and are mixed among themselves."""
-    return validate.group_size(config.augment.mix_group_size, config.batch_size)
+    return group_size(config.augment.mix_group_size, config.batch_size)
 
 
 def make_augmentation(config: ConfigDict, num_classes: int) -> Augment:

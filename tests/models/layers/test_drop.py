@@ -15,11 +15,11 @@ from tests.models.oracle import random_variables
 KEY = jax.random.key(3)
 
 
-def masks(key, places, positions, rate=0.5):
-    """Returns [places, positions] booleans: which examples are kept."""
+def masks(key, indices, positions, rate=0.5):
+    """Returns [indices, positions] booleans: True for examples that are kept."""
     noise = DropNoise.create(key, len(positions), jnp.asarray(positions))
     ones = jnp.ones((len(positions), 1, 1, 1))
-    rows = [drop_path(ones, noise, place, rate)[:, 0, 0, 0] > 0 for place in places]
+    rows = [drop_path(ones, noise, index, rate)[:, 0, 0, 0] > 0 for index in indices]
     return np.stack(rows)
 
 
@@ -40,7 +40,7 @@ def test_masks_differ_between_blocks_keys_and_positions():
     assert 0.4 < (first == other_step).mean() < 0.6
 
 
-def test_masks_follow_the_position_not_the_place_in_the_array():
+def test_masks_follow_the_position_not_the_order_in_the_array():
     whole = masks(KEY, range(3), range(64))
     np.testing.assert_array_equal(masks(KEY, range(3), range(48, 64)), whole[:, 48:])
     shuffled = np.random.default_rng(0).permutation(64)
@@ -103,7 +103,7 @@ def test_micro_batches_equal_the_whole_batch(network):
     assert np.abs(wrong - whole[2:4]).max() > 1e-2
 
 
-def test_eight_devices_equal_one_and_exchange_nothing(network):
+def test_eight_devices_equal_one_without_collectives(network):
     logits, x = network
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     split = NamedSharding(mesh, PartitionSpec("data"))
@@ -122,7 +122,7 @@ def test_positions_default_to_the_order_and_steps_differ(network):
     assert np.abs(first - logits(x, jax.random.fold_in(KEY, 1), None)).max() > 1e-2
 
 
-def test_nothing_dropped_needs_no_key():
+def test_without_dropping_no_key_is_needed():
     model = create_model("inceptionnext_atto", stage_depths=(1, 1, 1, 1), num_classes=2)
     x = jnp.zeros((2, 32, 32, 3))
     jax.eval_shape(lambda k: model.init_with_output(k, x, train=True), KEY)

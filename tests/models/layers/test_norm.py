@@ -1,4 +1,4 @@
-"""BatchNorm over groups against a plain statement of it, and without talk between devices."""
+"""BatchNorm over groups against a plain implementation, and without collectives."""
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ def test_initialisation_leaves_statistics_alone():
     np.testing.assert_array_equal(variables["batch_stats"]["var"], np.ones(2))
 
 
-def test_a_batch_that_is_no_multiple_names_the_nearest_that_are():
+def test_a_batch_that_groups_do_not_divide_suggests_the_nearest():
     with pytest.raises(UserError, match=r"10 images.*groups of 4.*batch of 8 or 12"):
         BatchNorm(4).apply(make(2), np.ones((10, 2, 2, 2)), train=True, mutable=["batch_stats"])
 
@@ -116,5 +116,5 @@ def test_groups_within_a_shard_need_no_collective(group):
         assert collective not in text
 
 
-def test_the_collective_check_sees_a_collective():
+def test_groups_over_shards_need_a_collective():
     assert "all-reduce" in compiled_on_eight_devices(0, lambda y, loss, new: y)

@@ -1,4 +1,4 @@
-"""Each mixer against PyTorch: timm's own layers, or the papers' words restated."""
+"""Each mixer against PyTorch: timm's layers, or the papers' definitions restated."""
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,14 @@ KEY = jax.random.key(0)
 
 
 def drawn(module, x, seed=3):
-    """Returns the module's parameters, large enough that every one of them shows."""
+    """Returns random parameters, large enough that each affects the output."""
     random = np.random.default_rng(seed)
     shapes = jax.eval_shape(module.init, KEY, x)
     return jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), shapes)
 
 
 def convolved(x, params):
-    """PyTorch's depthwise convolution of NCHW x with our parameters; the size is kept."""
+    """Returns PyTorch's padded depthwise convolution of NCHW x with our parameters."""
     import torch
 
     weight = torch.from_numpy(np.ascontiguousarray(params["kernel"].transpose(3, 2, 0, 1)))
@@ -49,7 +49,7 @@ def test_partial_convolution_leaves_the_first_channels(timm, ratio):
 
 
 @pytest.mark.parametrize("removed", ["dwconv_hw", "dwconv_w", "dwconv_h"])
-def test_channels_of_a_removed_branch_stay(timm, removed):
+def test_channels_of_a_removed_branch_pass_unchanged(timm, removed):
     import torch
 
     x = images((2, 9, 14, 16))
@@ -101,11 +101,11 @@ def test_pooling_equals_poolformers(timm):
 
 
 @pytest.mark.parametrize("mixer", sorted(TOKEN_MIXERS))
-def test_every_mixer_can_be_put_into_a_named_model(mixer):
+def test_every_mixer_fits_a_named_model(mixer):
     model = create_model(
         "inceptionnext_tiny", stage_depths=(1, 1, 1, 1), num_classes=3, token_mixer=mixer
     )
-    if mixer == "attention":  # 64 channels a head
+    if mixer == "attention":  # 64 channels per head
         model = model.clone(stage_dims=(64, 64, 64, 64))
     x = images((2, 32, 32, 3))
     variables = random_variables(model)
@@ -115,7 +115,7 @@ def test_every_mixer_can_be_put_into_a_named_model(mixer):
 
 
 @pytest.mark.parametrize(
-    ("options", "place", "shape"),
+    ("options", "path", "shape"),
     [
         ({"kernel_size": 5}, ("dwconv_w", "kernel"), (1, 5, 1, 12)),
         ({"mixer_ratio": 0.25}, ("dwconv_w", "kernel"), (1, 11, 1, 24)),
@@ -123,11 +123,11 @@ def test_every_mixer_can_be_put_into_a_named_model(mixer):
         ({"token_mixer": "partial_depthwise", "mixer_ratio": 0.5}, ("kernel",), (3, 3, 1, 48)),
     ],
 )
-def test_one_setting_of_a_named_model_changes_one_thing(options, place, shape):
+def test_mixer_settings_change_the_shapes_of_a_named_model(options, path, shape):
     model = create_model("inceptionnext_tiny", stage_depths=(1, 1, 1, 1), **options)
     variables = jax.eval_shape(model.init, KEY, jnp.zeros((1, 32, 32, 3)))
     leaf = variables["params"]["stages_0"]["blocks_0"]["token_mixer"]
-    for key in place:
+    for key in path:
         leaf = leaf[key]
     assert leaf.shape == shape
 
@@ -152,7 +152,7 @@ def test_norm_head_and_layer_scale_are_options():
         ({"token_mixer": "attention"}, "heads of 64"),
     ],
 )
-def test_settings_that_a_mixer_does_not_take_are_refused(options, message):
+def test_settings_that_a_mixer_lacks_are_refused(options, message):
     model = create_model("inceptionnext_tiny", **options)
     with pytest.raises(UserError, match=message):
         jax.eval_shape(model.init, KEY, jnp.zeros((1, 32, 32, 3)))

@@ -1,0 +1,1 @@
+"""The config keys of each task, over those that all tasks share."""

@@ -1,0 +1,38 @@
+"""Layers of a network's parameters, counted from the input: rules that families share.
+
+A rule gives plain paths (`stages_0/blocks_1/…`, never stacked) their layers and leaves out those
+that it does not know. The classifier is the last layer.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+LayerIds = Callable[[Sequence[str]], dict[str, int]]
+
+BLOCK = re.compile(r"(?:stages_(\d+)/)?blocks_(\d+)/")
+STAGE = re.compile(r"stages_(\d+)/")
+
+
+def by_block(paths: Sequence[str]) -> dict[str, int]:
+    """timm's groups for MetaNeXt, ConvNeXt and other ConvNets: the stem, each block, the head.
+
+    A stage's downsampling lies in one layer with its first block.
+    """
+    found = {path: group for path in paths if (group := _group(path))}
+    ids = {group: index for index, group in enumerate(sorted(set(found.values())))}
+    return {path: ids[group] for path, group in found.items()}
+
+
+def with_last_block(paths: Sequence[str]) -> dict[str, int]:
+    """timm's groups for Transformers: as `by_block`, but the last norm lies with the last block."""
+    return {path: i - path.startswith("head/norm/") for path, i in by_block(paths).items()}
+
+
+def _group(path: str) -> tuple[int, ...] | None:
+    if path.startswith("stem/"):
+        return (0,)
+    if match := BLOCK.match(path):
+        return (1, int(match[1] or 0), int(match[2]))
+    if match := STAGE.match(path):
+        return (1, int(match[1]), 0)
+    return (2,) if path.startswith("head/") else None
