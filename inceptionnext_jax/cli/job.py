@@ -99,7 +99,7 @@ def open_training(
         stop_step=stop_step,
         workers=plan.workers,
         max_bad=config.data.max_bad,
-        order=given.order,
+        order=given.order_of(plan.batch_size),
     )
 
 
@@ -158,7 +158,7 @@ def _make_run(config: ConfigDict, plan: plans.Plan, job: Job, workdir: Workdir) 
             positions=eval_positions,
             workers=plan.workers,
             max_bad=config.data.max_bad,
-            order=job.evaluation.order,
+            order=job.evaluation.order_of(plan.eval_batch),
         )
 
     return Run(

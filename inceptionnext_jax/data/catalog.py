@@ -1,5 +1,6 @@
 """Data sets by name."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from inceptionnext_jax.data import digits, synthetic
@@ -7,6 +8,15 @@ from inceptionnext_jax.data.dataset import Dataset, Example
 from inceptionnext_jax.data.folder import open_folder
 from inceptionnext_jax.data.sizes import known_sizes
 from inceptionnext_jax.errors import UserError
+
+# Given data.dir, data.train_split and data.eval_split, opens a data set.
+Opener = Callable[[str | None, str, str], Dataset]
+_REGISTERED: dict[str, Opener] = {}
+
+
+def register_dataset(name: str, opener: Opener) -> None:
+    """Adds a data set from outside of the package, for data.name=NAME."""
+    _REGISTERED[name] = opener
 
 
 def known_dataset(name: str) -> Dataset | None:
@@ -45,8 +55,8 @@ def open_dataset(
 ) -> Dataset:
     """Opens a data set; reads indices and file names, no images.
 
-    name: digits, synthetic, folder, or the name of a prepared TFDS data set (imagenet2012,
-        cifar10, imagenet_resized/64x64, ...).
+    name: digits, synthetic, folder, a registered name, or the name of a prepared TFDS data set
+        (imagenet2012, cifar10, imagenet_resized/64x64, ...).
     dir: the folder's path, or TFDS's data_dir (default: TFDS_DATA_DIR or ~/tensorflow_datasets).
     train_split, eval_split: folder names, or TFDS splits such as train[:90%].
     image_size, seed: of synthetic images only.
@@ -56,7 +66,9 @@ def open_dataset(
     """
     if name == "synthetic":
         return synthetic.open_synthetic(image_size=image_size, num_classes=num_classes, seed=seed)
-    if name == "digits":
+    if name in _REGISTERED:
+        dataset = _REGISTERED[name](dir, train_split, eval_split)
+    elif name == "digits":
         dataset = digits.open_digits()
     elif name == "folder":
         dataset = open_folder(dir, train_split=train_split, eval_split=eval_split)

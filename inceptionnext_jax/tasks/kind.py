@@ -30,12 +30,16 @@ class Input:
     Attributes:
       source: None where the data have no such split.
       transforms: One for each shape of batches.
-      order: Of the examples; None is the usual one of training or evaluation.
+      order: Given the batch size, the order of the examples; None is the usual one of training
+        or evaluation.
     """
 
     source: Source | None
     transforms: tuple[Transform, ...]
-    order: Order | None = None
+    order: Callable[[int], Order] | None = None
+
+    def order_of(self, batch_size: int) -> Order | None:
+        return None if self.order is None else self.order(batch_size)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inceptionnext_jax.data import known_sizes, open_dataset
+from inceptionnext_jax.data import open_dataset
 from inceptionnext_jax.data.decode import decode_rgb
 from inceptionnext_jax.data.digits import split_digits
+from inceptionnext_jax.data.sizes import known_sizes
 from inceptionnext_jax.errors import UserError
 
 

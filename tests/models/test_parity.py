@@ -9,7 +9,6 @@ from inceptionnext_jax import create_model
 from inceptionnext_jax.convert import from_torch, to_torch
 from tests.models.oracle import images, logits_of, randomised, relative_error, state, to_nchw
 
-
 # Without optimisation a network compiles in a fraction of the time.
 QUICKLY = {"xla_backend_optimization_level": 0}
 FEW = (1, 1, 2, 1)

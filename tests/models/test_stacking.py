@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from inceptionnext_jax import create_model
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.network import Stage
 from inceptionnext_jax.models.stacking import stack_blocks, unstack_blocks
 from tests.models.oracle import random_variables
 
@@ -111,6 +113,30 @@ def test_scanned_blocks_start_from_different_values():
 
     first, second = jax.jit(one_kernel)(KEY)
     assert np.abs(first - second).max() > 0.01
+
+
+class Gained(nn.Module):
+    """A block with a host variable."""
+
+    @nn.compact
+    def __call__(self, x, noise, rate, block_index, train):
+        gain = self.variable("host", "gain", lambda: jnp.float32(2))
+        return x * gain.value
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_host_variables_of_blocks_are_stacked_and_read(remat):
+    x = jnp.ones((1, 2, 2, 3))
+    plain, scanned = (
+        Stage((Gained, Gained), (0.0, 0.0), 0, scan=scan, remat=remat) for scan in (False, True)
+    )
+    given = {"host": {"blocks_0": {"gain": np.float32(3)}, "blocks_1": {"gain": np.float32(5)}}}
+    stacked = stack_blocks(given)
+    for model, variables in ((plain, given), (scanned, stacked)):
+        made = model.init(KEY, x, None)
+        assert jax.tree.structure(made) == jax.tree.structure(variables)
+        np.testing.assert_array_equal(model.apply(variables, x, None), 15 * x)
+    assert unstack_blocks(stacked) == given
 
 
 @pytest.mark.parametrize("convert", [lambda leaf: leaf, jnp.asarray], ids=["numpy", "jax"])

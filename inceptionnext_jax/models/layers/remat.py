@@ -35,5 +35,5 @@ def recomputed(target: Any, remat: bool | str, **options: Any) -> Any:
     """
     if not remat:
         return target
-    policy = POLICIES["full" if remat is True else str(remat)]
+    policy = POLICIES[remat if isinstance(remat, str) else "full"]
     return nn.remat(target, policy=policy, **options)
