@@ -50,7 +50,13 @@ def unrolled(variables):
 
 @pytest.mark.parametrize(
     ("scan", "remat"),
-    [(True, False), (False, True), (True, True), (True, "dots"), (True, "mixer")],
+    [
+        (True, False),
+        (False, True),
+        (True, "dots"),
+        (True, "mixer"),
+        pytest.param(True, True, marks=pytest.mark.slow),
+    ],
 )
 def test_training_pass_equals_the_unrolled_one(variables, unrolled, scan, remat):
     x, expected = unrolled
