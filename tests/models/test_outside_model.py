@@ -119,9 +119,7 @@ def test_a_config_can_plan_it(capsys):
          "data.name": "synthetic", "schedule.slope_epochs": 3.0, "batch_size": 128}
     )  # fmt: skip
     config.compilation_cache = ""
-    with pytest.raises(
-        UserError, match=r"^schedule\.slope_epochs=3\.0 is for the activations"
-    ):
+    with pytest.raises(UserError, match=r"^schedule\.slope_epochs=3\.0 is for the activations"):
         run_job(config, None, "plan", None)  # the network has no slope
     config.schedule.slope_epochs = 0.0
     capsys.readouterr()
