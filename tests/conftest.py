@@ -45,4 +45,8 @@ def quick_compilation():
 @pytest.fixture(scope="session")
 def timm():
     """timm, the oracle."""
-    return import_timm()
+    imported = import_timm()
+    import torch
+
+    torch.set_num_threads(1)  # small networks; other workers have the other cores
+    return imported

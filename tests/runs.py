@@ -59,6 +59,25 @@ def main_py(
     )
 
 
+def two_processes(*flags: str, devices: int = 2, timeout: float = 300) -> None:
+    """Runs `python main.py …` as two processes of one run; both must succeed."""
+    port = 20_000 + os.getpid() % 20_000
+    group = [f"--coordinator=localhost:{port}", "--num_processes=2"]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "main.py", *flags, *group, f"--process_id={index}"],
+            cwd=ROOT,
+            env=environment(devices),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for index in range(2)
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=timeout)
+        assert process.returncode == 0, errors.decode()
+
+
 def environment(devices: int = 1) -> dict[str, str]:
     """The variables of a child process; the last of two flags of one name counts."""
     # Level 0: these programs are compiled for a few steps.

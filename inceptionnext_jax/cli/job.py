@@ -1,7 +1,6 @@
 """From a config to a run: what main.py does with its flags."""
 
 import json
-from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -20,10 +19,11 @@ from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train import plan as plans
 from inceptionnext_jax.train import validate
 from inceptionnext_jax.train.evaluate import Evaluator, evaluate_weights
-from inceptionnext_jax.train.init_state import abstract_weights, other_classes, put_on_mesh
+from inceptionnext_jax.train.init_state import abstract_weights, put_on_mesh
 from inceptionnext_jax.train.loop import train
 from inceptionnext_jax.train.progress import Reporter
 from inceptionnext_jax.train.run import Run
+from inceptionnext_jax.train.task import Difference
 from inceptionnext_jax.workdir import storage
 from inceptionnext_jax.workdir.description import config_as_json, describe
 from inceptionnext_jax.workdir.folder import Workdir, open_workdir
@@ -179,8 +179,7 @@ def _evaluate(run: Run, checkpoint: str | None) -> int:
     source = checkpoint or str(run.workdir.path)
     model, say = run.config.model, run.reporter.say
     variables, averages, meta = load_weights(source, model.name, model.stage_depths, say)
-    own, given = run.description.get("class_names", ()), meta.get("class_names", ())
-    _check_classes(own, given, source, say)
+    _check_origin(run.task.difference(meta), source, say)
     abstract = abstract_weights(run.task, run.mesh, run.config.seed)
     weights = put_on_mesh(variables, abstract, source)
     if averages is not None:
@@ -194,14 +193,13 @@ def _evaluate(run: Run, checkpoint: str | None) -> int:
     return 0
 
 
-def _check_classes(own: Sequence[str], given: Sequence[str], source: str, say: Say) -> None:
-    """Refuses a checkpoint whose classes cannot be those of the data, and warns where they may."""
-    differing = other_classes(own, given)
-    if differing is None:
+def _check_origin(difference: Difference | None, source: str, say: Say) -> None:
+    """Refuses a checkpoint of another task's classes, and warns where they may be the same."""
+    if difference is None:
         return
-    if len(own) != len(given) or sorted(own) == sorted(given):
+    if difference.excludes_evaluation:
         raise UserError(
-            f"checkpoint {source} has {differing}; evaluate it on data with the classes that it "
-            f"was trained for"
+            f"checkpoint {source} has {difference.text}; evaluate it on data with the classes that "
+            f"it was trained for"
         )
-    say(f"warning: checkpoint {source} has {differing}; they are compared by their numbers")
+    say(f"warning: checkpoint {source} has {difference.text}; they are compared by their numbers")

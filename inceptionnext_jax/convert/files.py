@@ -7,7 +7,7 @@ fault is one UserError that names the file.
 import math
 import tokenize
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,7 +63,7 @@ def read_weights(path: Path, key: str | None = None) -> StateDict:
         raise UserError(f"{path} cannot be read ({error})") from error
     if arrays and all(name.startswith(_WRAPPER) for name in arrays):
         arrays = {name.removeprefix(_WRAPPER): array for name, array in arrays.items()}
-    _check_finite(path, arrays)
+    check_finite(arrays, path)
     return StateDict(arrays, entry)
 
 
@@ -72,7 +72,8 @@ def is_weight_file(path: Path) -> bool:
     return path.suffix in _READERS
 
 
-def _check_finite(path: Path, arrays: Arrays) -> None:
+def check_finite(arrays: Mapping[str, np.ndarray], source: object) -> None:
+    """Raises UserError, naming `source` and the arrays, where there is NaN or infinity."""
     bad = [
         name
         for name, array in arrays.items()
@@ -80,7 +81,7 @@ def _check_finite(path: Path, arrays: Arrays) -> None:
     ]
     if bad:
         raise UserError(
-            f"{path} holds NaN or infinity in {', '.join(bad[:3])}"
+            f"{source} holds NaN or infinity in {', '.join(bad[:3])}"
             f"{f' and {len(bad) - 3} more' if len(bad) > 3 else ''}; take another file or an "
             f"earlier checkpoint"
         )

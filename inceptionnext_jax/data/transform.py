@@ -12,7 +12,7 @@ class ArraySpec(NamedTuple):
     """One array of a transformed example; a batch has a leading axis more.
 
     Attributes:
-      shape: Of one row.
+      shape: One row's.
       dtype: NumPy's name of it.
       fill: Value of rows that show no example.
     """

@@ -3,7 +3,6 @@
 import dataclasses
 import fnmatch
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from inceptionnext_jax.checks import is_number
 from inceptionnext_jax.errors import UserError, suggestion
 from inceptionnext_jax.models.counts import read_counts
 from inceptionnext_jax.models.family import Family
@@ -35,7 +35,7 @@ class ModelInfo:
       name: As in `create_model`.
       input_size: Pixels, height and width, that the published numbers hold for.
       stage_depths: Blocks per stage.
-      family: What conversion, layer-wise learning rates and schedules need to know.
+      family: Facts for conversion, layer-wise learning rates and schedules.
       params: Number of parameters.
       macs: Multiply-accumulates of convolutions and linear layers; products of queries, keys and
         values are left out.
@@ -189,7 +189,7 @@ def _checked(options: dict[str, Any], default_depths: tuple[int, ...]) -> dict[s
         options, "output_stride", options["output_stride"] in OUTPUT_STRIDES, f"one of {strides}"
     )
     scale = options["head_init_scale"]
-    _require(options, "head_init_scale", _is_number(scale) and scale > 0, "a number > 0")
+    _require(options, "head_init_scale", is_number(scale) and scale > 0, "a number > 0")
     _check_structure(options)
     depths = default_depths
     if options["stage_depths"] is not None:
@@ -220,14 +220,14 @@ def _check_structure(options: dict[str, Any]) -> None:
         _require(options, "kernel_size", _is_integer(size, 1) and size % 2 == 1, "an odd integer")
     if "mixer_ratio" in given:
         ratio = options["mixer_ratio"]
-        _require(options, "mixer_ratio", _is_number(ratio) and 0 < ratio <= 1, "a number in (0, 1]")
+        _require(options, "mixer_ratio", is_number(ratio) and 0 < ratio <= 1, "a number in (0, 1]")
     if "layer_scale_init" in given:
         first = options["layer_scale_init"]
-        valid = _is_number(first) and first >= 0
+        valid = is_number(first) and first >= 0
         _require(options, "layer_scale_init", valid, "a number ≥ 0 (0: no layer scale)")
     if "width" in given:
         width = options["width"]
-        _require(options, "width", _is_number(width) and width > 0, "a number > 0")
+        _require(options, "width", is_number(width) and width > 0, "a number > 0")
     if "act_num" in given:
         _require(options, "act_num", _is_integer(options["act_num"], 0), "an integer ≥ 0")
 
@@ -258,9 +258,4 @@ def _is_integer(value: Any, minimum: int) -> bool:
 
 
 def _is_rate(value: Any) -> bool:
-    return _is_number(value) and 0 <= value < 1
-
-
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    return is_number(value) and 0 <= value < 1

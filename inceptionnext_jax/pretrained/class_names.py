@@ -4,6 +4,8 @@ import functools
 from collections.abc import Sequence
 from importlib import resources
 
+_SHOWN = 5  # names that a message lists
+
 
 @functools.cache
 def imagenet_classes() -> dict[str, str]:
@@ -25,3 +27,15 @@ def readable(class_names: Sequence[str], num_classes: int) -> list[str]:
         return list(words.values())
     named = [words.get(name, name) for name in class_names[:num_classes]]
     return named + [str(index) for index in range(len(named), num_classes)]
+
+
+def differing_classes(own: Sequence[str], given: Sequence[str]) -> str | None:
+    """A sentence on class names that differ, or None. Unknown names (none) differ from nothing."""
+    if not given or list(own) == list(given):
+        return None
+    what = "in another order" if sorted(own) == sorted(given) else "of another kind"
+    return f"classes {what}: {_few(given)} there, {_few(own)} in these data"
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''} ({len(names)})"

@@ -10,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from inceptionnext_jax.checkpoints import reading
+from inceptionnext_jax.convert.files import check_finite
 from inceptionnext_jax.convert.load import Say, locate_source, read_file
 from inceptionnext_jax.convert.torch_weights import check_variables
 from inceptionnext_jax.errors import UserError, suggestion
@@ -80,7 +81,8 @@ def load_pretrained(
         if not known.get("licence") and not found.config:
             loaded = dataclasses.replace(loaded, licence=model_info(chosen).licence)
     check_variables(loaded.model, loaded.variables, f"{source} does not fit {loaded.name}")
-    _check_finite(loaded.variables, source)
+    leaves = paths_and_leaves(loaded.variables)
+    check_finite({path: np.asarray(leaf, np.float32) for path, leaf in leaves}, source)
     return loaded
 
 
@@ -158,14 +160,3 @@ def _measured(step: StoragePath) -> dict[str, float]:
         return {str(name): float(value) for name, value in found.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
-
-
-def _check_finite(variables: Variables, source: Any) -> None:
-    bad = [
-        path
-        for path, leaf in paths_and_leaves(variables)
-        if not np.isfinite(np.asarray(leaf, np.float32)).all()
-    ]
-    if bad:
-        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        raise UserError(f"{source} holds NaN or infinity in {', '.join(bad[:3])}{more}")

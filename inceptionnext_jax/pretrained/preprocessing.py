@@ -1,12 +1,12 @@
 """The preparation of images for a network."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from inceptionnext_jax.checks import is_number
 from inceptionnext_jax.data.crop import CenterCrop
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.registry import ModelInfo
@@ -37,14 +37,14 @@ class Preprocessing:
         size = self.image_size
         if type(size) is not int or not 0 < size <= _LARGEST:
             raise UserError(f"image_size={size!r} is not a number of pixels up to {_LARGEST}")
-        if not _is_number(self.crop_pct) or not 0.01 < self.crop_pct <= 100:
+        if not is_number(self.crop_pct) or not 0.01 < self.crop_pct <= 100:
             raise UserError(f"crop_pct={self.crop_pct!r} is not a number in (0.01, 100]")
         self.center_crop  # noqa: B018 (checks the interpolation)
         for name in ("mean", "std"):
             values = getattr(self, name)
             if not isinstance(values, tuple | list) or len(values) != 3:
                 raise UserError(f"{name}={values!r} is not three numbers")
-            if not all(map(_is_number, values)) or (name == "std" and min(values) <= 0):
+            if not all(map(is_number, values)) or (name == "std" and min(values) <= 0):
                 raise UserError(f"{name}={values!r} is not three numbers in the range it must have")
             object.__setattr__(self, name, tuple(map(float, values)))
 
@@ -77,7 +77,3 @@ class Preprocessing:
                 f"{name} is {image.dtype} {image.shape}, expected uint8 [H, W, 3] (RGB, 0 … 255)"
             )
         return self.center_crop(image, name)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)

@@ -30,8 +30,8 @@ class Input:
     Attributes:
       source: None where the data have no such split.
       transforms: One for each shape of batches.
-      order: Given the batch size, the order of the examples; None is the usual one of training
-        or evaluation.
+      order: Makes the order of the examples from the batch size; None is the usual one of
+        training or evaluation.
     """
 
     source: Source | None
@@ -49,7 +49,7 @@ class Job:
     Attributes:
       task: For the loop.
       train, evaluation: Its input.
-      footprint: Of the network, for the estimate of memory.
+      footprint: Sizes of the network, for the estimate of memory.
       rows: Rows of the plan's table that only this task has.
     """
 

@@ -16,7 +16,7 @@ from inceptionnext_jax.train.task import Task
 from inceptionnext_jax.types import Batch, HostBatch, PyTree, Records, Sums, Variables
 
 OpenBatches = Callable[[], AbstractContextManager[Iterator[HostBatch]]]
-Kept = list[tuple[int, Any]]  # (index of the example, what the task keeps of it)
+Kept = list[tuple[int, Any]]  # (index of the example, the task's item)
 
 
 class StoppedError(Exception):
@@ -77,7 +77,7 @@ class Evaluator:
         return jax.device_put(zeros, meshes.replicated(self._mesh))
 
     def _collect(self, records: Records, host_batch: HostBatch) -> Kept:
-        """What the task keeps of this process's rows, without padding."""
+        """Returns the task's items of this process's rows, without padding."""
         if not jax.tree.leaves(records):
             return []
         rows = np.flatnonzero(host_batch["index"] >= 0)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from inceptionnext_jax import trees
 from inceptionnext_jax.checkpoints import reading
 from inceptionnext_jax.checkpoints.manager import Checkpoints
-from inceptionnext_jax.convert.load import SHOWN, Say, load_weights, summary
+from inceptionnext_jax.convert.load import Say, load_weights, summary
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import stack_blocks, unstack_blocks
 from inceptionnext_jax.train import mesh as meshes
@@ -23,8 +23,8 @@ from inceptionnext_jax.types import PyTree, Variables
 
 NO_STEP = 2**31 - 1  # the steps' keys are folded with their numbers; no step has this one
 WIDTH = 100  # characters of a line
-# First parts of a classifier network's own names; weights that a model has no place for are of
-# another architecture if they begin so.
+# First parts of a classifier network's own names; surplus weights that begin so are of another
+# architecture.
 _NETWORK = ("stem", "stages_")
 
 
@@ -73,10 +73,9 @@ class InitialState:
         )
         for note in found.notes(source):
             say(note)
-        class_names = self._task.metadata().get("class_names", ())
-        differing = other_classes(class_names, meta.get("class_names", ()))
-        if differing and not found.renewed:
-            say(f"note: the head was loaded although its {differing}")
+        difference = self._task.difference(meta)
+        if difference and not found.renewed:
+            say(f"note: the head was loaded although its {difference.text}")
         merged = self._merged_into_fresh(found.loaded)
         return jax.jit(self._create, out_shardings=self.shardings)(merged)
 
@@ -213,18 +212,6 @@ def match(
     if any(kinds.values()):
         raise UserError(f"init_from={source} does not fit the model: {summary(kinds)}{hint}")
     return Match(loaded, renewed, sorted(left))
-
-
-def other_classes(own: Sequence[str], given: Sequence[str]) -> str | None:
-    """A sentence on class names that differ, or None. Unknown names (none) differ from nothing."""
-    if not given or list(own) == list(given):
-        return None
-    what = "in another order" if sorted(own) == sorted(given) else "of another kind"
-    return f"classes {what}: {_few(given)} there, {_few(own)} in these data"
-
-
-def _few(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''} ({len(names)})"
 
 
 def _wrapped(head: str, names: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where arrays lie: the ("data", "fsdp") mesh and the shardings on it."""
+"""The ("data", "fsdp") mesh and the shardings of arrays on it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,14 +50,14 @@ def state_shardings(mesh: Mesh, state: Any) -> Any:
     """
     fsdp = mesh.shape["fsdp"]
 
-    def place(leaf: Any) -> NamedSharding:
+    def sharding_of(leaf: Any) -> NamedSharding:
         spec: list[str | None] = [None] * len(leaf.shape)
         splittable = [axis for axis, size in enumerate(leaf.shape) if size % fsdp == 0]
         if fsdp > 1 and splittable and leaf.size >= FSDP_MIN_SIZE:
             spec[max(splittable, key=lambda axis: leaf.shape[axis])] = "fsdp"
         return NamedSharding(mesh, PartitionSpec(*spec))
 
-    return jax.tree.map(place, state)
+    return jax.tree.map(sharding_of, state)
 
 
 def local_positions(mesh: Mesh, accumulate: int, micro_batch: int) -> np.ndarray:
@@ -78,11 +78,11 @@ def to_device(batch: dict[str, np.ndarray], mesh: Mesh, shape: Sequence[int]) ->
     sharding = batch_sharding(mesh)
     accumulate = shape[0]
 
-    def place(array: np.ndarray) -> jax.Array:
+    def put(array: np.ndarray) -> jax.Array:
         local = array.reshape(accumulate, -1, *array.shape[1:])
         return jax.make_array_from_process_local_data(sharding, local, (*shape, *array.shape[1:]))
 
-    return jax.tree.map(place, batch)
+    return jax.tree.map(put, batch)
 
 
 def abstract_batch(spec: Mapping[str, Any], mesh: Mesh, shape: Sequence[int]) -> Any:

@@ -1,4 +1,4 @@
-"""What a run finds in its workdir when it begins again."""
+"""Progress that a run finds in its workdir when it begins again."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -35,6 +35,6 @@ class Run:
 
     @property
     def higher_is_better(self) -> bool:
-        """Of checkpoint.best_metric."""
+        """Direction of checkpoint.best_metric."""
         name = self.config.checkpoint.best_metric.rpartition("/")[2]
         return next(m.higher_is_better for m in self.task.metrics if m.name == name)

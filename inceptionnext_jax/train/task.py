@@ -5,7 +5,7 @@ An evaluation has two kinds of results. *Sums* add up on the device: hits, confu
 host to what is worth keeping, and gathered from all processes in the order of the data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -41,6 +41,18 @@ class Aux(NamedTuple):
 
     batch_stats: PyTree
     sums: dict[str, tuple[jax.Array, jax.Array]]
+
+
+class Difference(NamedTuple):
+    """A difference between a task and the one that weights were trained for.
+
+    Attributes:
+      text: A phrase, such as "classes in another order: …".
+      excludes_evaluation: Whether scores of the weights would mean nothing.
+    """
+
+    text: str
+    excludes_evaluation: bool
 
 
 class Task(Protocol):
@@ -90,7 +102,7 @@ class Task(Protocol):
         """
 
     def collect(self, records: Records, batch: HostBatch) -> list[Any]:
-        """What to keep of each example of a batch, on the process that loaded it.
+        """Returns an item to keep of each example of a batch, on the process that loaded it.
 
         Both arguments hold the rows of examples only, in the order of the data. Items are nested
         dicts and lists of numbers, strings, bytes and small arrays; they stay in memory.
@@ -107,3 +119,6 @@ class Task(Protocol):
 
     def metadata(self) -> dict[str, Any]:
         """Class names, preprocessing and the like: JSON that goes into every checkpoint."""
+
+    def difference(self, metadata: Mapping[str, Any]) -> Difference | None:
+        """Compares the metadata of a checkpoint, {} for other weights, with the task's own."""

@@ -1,13 +1,12 @@
 """`python main.py` as a user types it, mistakes included."""
 
-import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from tests.runs import ROOT, environment, main_py, metrics, small_flags
+from tests.runs import ROOT, main_py, metrics, small_flags, two_processes
 
 DIGITS = "--config=configs/digits.py"
 
@@ -85,25 +84,7 @@ def test_two_processes_train_and_evaluate_as_one(tmp_path):
     changes = {"total_steps": 3, "model.bn_group_size": 8, "data.workers": 0, "ema_decay": 0.9}
     flags = small_flags(**changes, **{"optim.eps": 1e-3})
     main_py(*flags, f"--workdir={tmp_path / 'one'}", check=True)
-    port = 20_000 + os.getpid() % 20_000
-    group = [
-        f"--coordinator=localhost:{port}",
-        "--num_processes=2",
-        f"--workdir={tmp_path / 'two'}",
-    ]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "main.py", *flags, *group, f"--process_id={index}"],
-            cwd=ROOT,
-            env=environment(devices=2),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for index in range(2)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors.decode()
+    two_processes(*flags, f"--workdir={tmp_path / 'two'}")
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert [line["step"] for line in two] == [1, 2, 3]
     for mine, other in zip(one, two, strict=True):

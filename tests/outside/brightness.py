@@ -211,6 +211,9 @@ class Brightness:
     def metadata(self):
         return {"unit": "share of white"}
 
+    def difference(self, metadata):
+        return None
+
     def _predict(self, variables, batch):
         return self.model.apply(variables, batch["image"] / 255.0)[:, 0]
 

@@ -10,7 +10,8 @@ from inceptionnext_jax.convert import to_torch
 from inceptionnext_jax.convert.load import load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import unstack_blocks
-from inceptionnext_jax.train.init_state import match, other_classes
+from inceptionnext_jax.pretrained.class_names import differing_classes
+from inceptionnext_jax.train.init_state import match
 from tests.models.oracle import random_variables
 from tests.runs import run, saved_arrays
 
@@ -77,10 +78,10 @@ def test_another_architecture_is_one_error(given, words):
 
 
 def test_class_names_that_differ_are_told():
-    assert other_classes(["a", "b"], ["a", "b"]) is None
-    assert other_classes(["a", "b"], []) is None
-    assert "in another order: b, a (2) there, a, b (2)" in other_classes(["a", "b"], ["b", "a"])
-    assert "of another kind" in other_classes(["a", "b"], ["c"])
+    assert differing_classes(["a", "b"], ["a", "b"]) is None
+    assert differing_classes(["a", "b"], []) is None
+    assert "in another order: b, a (2) there, a, b (2)" in differing_classes(["a", "b"], ["b", "a"])
+    assert "of another kind" in differing_classes(["a", "b"], ["c"])
 
 
 # --- where weights come from ---

@@ -1,7 +1,7 @@
 """Image classification: soft-target cross entropy, top-1 and top-5, confusion matrix."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,9 +13,10 @@ import numpy as np
 
 from inceptionnext_jax.augment.normalize import normalize
 from inceptionnext_jax.files import write_atomically
+from inceptionnext_jax.pretrained.class_names import differing_classes
 from inceptionnext_jax.pretrained.preprocessing import Preprocessing
 from inceptionnext_jax.tasks.classification.confusion import draw_confusion
-from inceptionnext_jax.train.task import Aux, Metric
+from inceptionnext_jax.train.task import Aux, Difference, Metric
 from inceptionnext_jax.types import Batch, HostBatch, Records, Sums, Variables
 
 LARGEST_CONFUSION = 2000  # classes: 16 MB on the device
@@ -30,13 +31,13 @@ class Classification:
 
     Attributes:
       model: The network.
-      preprocessing: Of evaluation; its image size is also that of training.
+      preprocessing: The evaluation path; training has its image size too.
       class_names: One for each class of the data.
       augment_fn: (key, batch, positions) -> {"image": normalised [N, H, W, 3],
         "target": [N, K]}.
       loss_fn: (logits [N, K], targets [N, K]) -> [N] losses.
       slope: Completed updates -> slope of the model's activations; None leaves it to the variables.
-      dtype: Of the images that the network sees.
+      dtype: Compute dtype, in which the network gets its images.
     """
 
     model: nn.Module
@@ -149,3 +150,11 @@ class Classification:
                 "std": list(before.std),
             },
         }
+
+    def difference(self, metadata: Mapping[str, Any]) -> Difference | None:
+        own, given = list(self.class_names), list(metadata.get("class_names", ()))
+        text = differing_classes(own, given)
+        if text is None:
+            return None
+        # As many other names may be the same classes in other words.
+        return Difference(text, len(own) != len(given) or sorted(own) == sorted(given))
