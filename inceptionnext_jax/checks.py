@@ -129,7 +129,7 @@ class Section:
 
 
 def one_of(key: str, value: object, choices: Iterable[object]) -> list[str]:
-    """Returns the sentence on a value that is none of the choices, if so."""
+    """Returns a sentence if the value is not among the choices."""
     choices = tuple(choices)
     if value in choices:
         return []

@@ -159,7 +159,7 @@ class _Loop:
         self.recorder.write(done, values | (scores or {}))
         stopping = stopping or scores is None
         self.recorder.clock.pause()
-        # Before the step: who goes on from it needs its lines.
+        # Logs before the step: a run that resumes from it needs its lines.
         self.run.workdir.publish()
         if saves or stopping or self.best.exhausted(config):
             self.checkpoints.save(self.state, done, self._meta(done, due and stopping), scores)
