@@ -49,7 +49,7 @@ class ModelInfo:
       mean: Channel means, on a scale of 0 to 1.
       std: Channel standard deviations, on the same scale.
       top1: Reported accuracy on ImageNet-1K, a fraction; not measured here. None if there is none.
-      top1_source: Who reports it.
+      top1_source: Its source.
       weights_url: The authors' file.
       hub_id: The Hugging Face repository.
       licence: Licence of the weights.
