@@ -11,9 +11,10 @@ from inceptionnext_jax.convert.load import load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import unstack_blocks
 from inceptionnext_jax.pretrained.class_names import differing_classes
+from inceptionnext_jax.tasks.classification import build
 from inceptionnext_jax.train.init_state import match
 from tests.models.oracle import random_variables
-from tests.runs import run, saved_arrays
+from tests.runs import run, saved_arrays, small_config
 
 HEAD = ("head/",)
 ATTO, DEPTHS = "inceptionnext_atto", (1, 1, 1, 1)
@@ -187,12 +188,16 @@ def test_evaluation_takes_a_torch_file_and_refuses_other_classes(trained, tmp_pa
     wanted = [line for line in capsys.readouterr().out.splitlines() if line.startswith("eval/")]
     run(tmp_path, "eval", str(tmp_path / "w.pt"), total_steps=2)
     assert [w for w in capsys.readouterr().out.splitlines() if w.startswith("eval/")] == wanted
-    said = []
-    names = meta["class_names"]
-    job._check_classes(names, names, "x", said.append)
-    job._check_classes(names, [f"digit {name}" for name in names], "x", said.append)
+    config, said = small_config(), []
+    task, names = build.build(config, build.open_data(config)).task, meta["class_names"]
+
+    def check(class_names):
+        job._check_origin(task.difference({"class_names": class_names}), "x", said.append)
+
+    check(names)
+    check([f"digit {name}" for name in names])
     assert len(said) == 1
     assert said[0].startswith("warning: checkpoint x has classes of another kind: digit 0,")
     for other in (names[::-1], names[:5]):
         with pytest.raises(UserError, match="evaluate it on data with the classes"):
-            job._check_classes(names, other, "x", said.append)
+            check(other)
