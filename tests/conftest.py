@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import sys
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
@@ -21,17 +22,34 @@ jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def memory_given_back():
-    """Frees what a file compiled and made, which the next one has no use for.
+MUCH = 1.2e9  # bytes; torch, timm and JAX take two thirds of it
 
-    A worker that runs all files would else grow to 5 GB.
-    """
-    yield
+
+def free_memory() -> None:
+    """Frees compiled programs and garbage; a worker would otherwise grow to 5 GB."""
     jax.clear_caches()
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)  # hands freed pages back to the system
+
+
+def resident_bytes() -> int:
+    """The memory that this process occupies; 0 where the system does not say."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def memory_freed_after_a_file():
+    yield
+    free_memory()
+
+
+@pytest.fixture(autouse=True)
+def memory_freed_after_a_large_test():
+    yield
+    if resident_bytes() > MUCH:
+        free_memory()
 
 
 @pytest.fixture(scope="module")

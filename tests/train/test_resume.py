@@ -30,7 +30,7 @@ def unbroken(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_a_run_killed_and_resumed_has_the_bits_of_an_unbroken_one(unbroken, tmp_path, workers):
     """Model, optimizer, averages and, through them, the data."""
     flags = small_flags(ema_decay=0.9, **{"data.workers": workers})
