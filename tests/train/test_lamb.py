@@ -30,13 +30,13 @@ def test_only_updates_of_decayed_parameters_take_their_norm(params):
     for name, block in params.items():
         lengths = [float(jnp.linalg.norm(tree["kernel"])) for tree in (block, update[name])]
         assert lengths[0] == pytest.approx(lengths[1], rel=1e-5)
-        np.testing.assert_allclose(abs(update[name]["bias"]), 1, rtol=1e-5)  # Adam's first step
+        np.testing.assert_allclose(abs(update[name]["bias"]), 1, rtol=1e-4)  # Adam's first step
 
 
 def test_without_weight_decay_no_update_is_rescaled(params):
     update = direction(params, params, weight_decay=0.0)
     for leaf in jax.tree.leaves(update):
-        np.testing.assert_allclose(abs(leaf), 1, rtol=1e-5)
+        np.testing.assert_allclose(abs(leaf), 1, rtol=1e-4)
 
 
 def test_gradients_are_clipped_to_norm_one_before_the_moments(params):
