@@ -1,4 +1,4 @@
-"""Counts all models by tracing: writes inceptionnext_jax/models/counts.csv and docs/models.md.
+"""Counts all models by tracing: writes docs/models.md and, beside the models, two tables.
 
 python -m benchmarks.zoo
 """
@@ -10,8 +10,10 @@ from pathlib import Path
 import inceptionnext_jax as inx
 from configs import rows
 from inceptionnext_jax.cli.models import percent
-from inceptionnext_jax.models.counts import Counts, read_counts, write_counts
+from inceptionnext_jax.models.counts import SYSTEMS_FILE, Counts, read_counts, write_counts
 from inceptionnext_jax.models.macs import count_activations, count_macs, count_params
+from inceptionnext_jax.models.network import with_options
+from inceptionnext_jax.models.registry import system_names
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "models.md"
 TITLES = {
@@ -46,11 +48,10 @@ _HEADER = """
 
 
 def count(name: str) -> Counts:
-    """Counts a model at its native size, and its deployed form where that is another network."""
-    model, info = inx.create_model(name), inx.model_info(name)
-    size = info.input_size
-    if hasattr(model, "scan"):
-        model = model.clone(scan=True)  # is traced faster
+    """Counts a model at its own size, and its deployed form where that is another network."""
+    info = inx.model_info(name)
+    size = info.counted_at or info.input_size
+    model = with_options(inx.create_model(name), scan=True)  # is traced faster
     params, macs = count_params(model), count_macs(model, size)
     products = count_macs(model, size, attention=True) - macs
     counts = Counts(params, macs, count_activations(model, size), products)
@@ -117,6 +118,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def main() -> None:
     write_counts({name: count(name) for name in inx.list_models()})
+    write_counts({name: count(name) for name in system_names()}, SYSTEMS_FILE)
     DOCUMENT.write_text(markdown())
 
 

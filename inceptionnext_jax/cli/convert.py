@@ -52,9 +52,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--to", required=True, metavar="DIR|FILE", help="what to write")
     parser.add_argument(
         "--layout",
-        choices=("timm", "official"),
+        choices=("timm", "official", "mmseg", "mmpretrain", "huggingface"),
         default="timm",
-        help="naming scheme of a FILE (default: %(default)s; the same for InceptionNeXt)",
+        help="naming scheme of a FILE (default: %(default)s; official is the same for "
+        "InceptionNeXt; the others are for networks of segmentation)",
     )
     parser.add_argument(
         "--num-classes", type=positive, metavar="N", help="expected classes (default: the source's)"

@@ -16,11 +16,17 @@ _DESCRIPTION = """\
 Lists the models with 1,000 classes: parameters, multiply-accumulates of one image at the model's
 own size (convolutions and linear layers), activations (outputs of these layers), and the reported
 ImageNet-1K top-1 accuracy with its source.
+
+Systems of segmentation, `upernet_…` and `semantic_fpn_…`, are listed when asked for, with 150
+classes and at the size that papers count at. The auxiliary head counts among the parameters but
+not in the MACs. Papers on InceptionNeXt add an operation for each output of a convolution with
+bias, those on ConvNeXt what mmcv counts.
 """
 _EXAMPLES = """\
 examples:
   python -m inceptionnext_jax models
   python -m inceptionnext_jax models "inceptionnext*"
+  python -m inceptionnext_jax models "upernet_inceptionnext*"
   python -m inceptionnext_jax models --details inceptionnext_tiny
 """
 
@@ -45,6 +51,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the table, or the details of one model."""
     from inceptionnext_jax import models
+    from inceptionnext_jax.models.registry import system_names
 
     if args.details:
         print_table(_details(models.model_info(args.details)))
@@ -54,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         pattern = f"*{pattern}*"
     names = models.list_models(pattern)
     if not names:
-        hint = suggestion(args.pattern, models.list_models())
+        hint = suggestion(args.pattern, [*models.list_models(), *system_names()])
         raise UserError(f"no model matches {args.pattern!r}{hint or '; leave it out to see all'}")
     rows = [_row(models.model_info(name)) for name in names]
     print_table([_HEADER, *rows], right=range(1, len(_HEADER) - 1), fold_last=True)
@@ -64,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
 def _row(info: "ModelInfo") -> tuple[str, ...]:
     top1 = "" if info.top1 is None else percent(info.top1)
     counts = (_number(info.params), _number(info.macs), _number(info.activations))
-    return (info.name, *counts, str(info.input_size), top1, info.top1_source)
+    pixels = "×".join(map(str, info.counted_at or (info.input_size,)))
+    return (info.name, *counts, pixels, top1, info.top1_source)
 
 
 def _number(count: int | None) -> str:

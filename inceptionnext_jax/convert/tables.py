@@ -38,5 +38,5 @@ def locate(table: Table, path: tuple[str, ...]) -> tuple[str, Leaf]:
             leaf = rule.leaves[name]
             theirs = rule.theirs
             theirs = match.expand(theirs) if isinstance(theirs, str) else theirs(match)
-            return f"{theirs}.{leaf.name}".removeprefix("."), leaf
+            return f"{theirs}.{leaf.name}".strip("."), leaf
     raise UserError(f"no rule converts {module}/{name}; add one to the table of the model's Family")

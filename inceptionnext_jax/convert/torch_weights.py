@@ -33,7 +33,7 @@ def from_torch(
     deployed: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
-    """Converts a PyTorch state dict in the authors' or timm's names, whichever it has.
+    """Converts a PyTorch state dict in any of the names known of the model, whichever it has.
 
     Args:
       name: Name of the model, as in `create_model`.
@@ -83,7 +83,8 @@ def to_torch(
     Args:
       name: Name of the model, as in `create_model`.
       variables: The model's collections, plain or of a scanned model.
-      layout: Names to write: "timm" or, for the authors', "official".
+      layout: Names to write: "timm" or, for the authors', "official"; those of segmentation also
+        have "mmseg" and, with ConvNeXt, "mmpretrain" (mmsegmentation 1.x) and "huggingface".
       deployed: Whether the variables are of the deployed form.
       **options: Options of `create_model`, such as `stage_depths`, that the net was made with.
 

@@ -11,6 +11,7 @@ from flax import linen as nn
 from inceptionnext_jax.augment.normalize import normalize
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models import deploy
+from inceptionnext_jax.models.network import with_options
 from inceptionnext_jax.pretrained import Pretrained
 from inceptionnext_jax.types import Variables
 
@@ -43,7 +44,7 @@ class Inference(NamedTuple):
 
     def function(self, depthwise_impl: str) -> Callable[[Variables, jax.Array], jax.Array]:
         """Returns (variables, images) -> logits [B, num_classes] float32, by one implementation."""
-        model = with_depthwise(self.model, depthwise_impl)
+        model = with_options(self.model, depthwise_impl=depthwise_impl)
 
         def logits(variables: Variables, images: jax.Array) -> jax.Array:
             result: Any = model.apply(variables, self.prepared(images), train=False)
@@ -60,7 +61,7 @@ class Inference(NamedTuple):
 
     def reference(self, images: np.ndarray) -> np.ndarray:
         """Returns the logits of the network before deployment, to compare exported files with."""
-        model = with_depthwise(self.pretrained.model, "conv")  # compiles fastest
+        model = with_options(self.pretrained.model, depthwise_impl="conv")  # compiles fastest
         apply = jax.jit(lambda v, x: model.apply(v, self.prepared(x), train=False))
         return np.asarray(apply(self.pretrained.variables, images))
 
@@ -74,11 +75,6 @@ class Inference(NamedTuple):
             return pixels
         before = self.pretrained.preprocessing
         return ((pixels / 255 - before.mean) / before.std).astype(np.float32)
-
-
-def with_depthwise(model: nn.Module, impl: str) -> nn.Module:
-    """Returns the network with this depthwise implementation, or as it is if it has none."""
-    return model.clone(depthwise_impl=impl) if hasattr(model, "depthwise_impl") else model
 
 
 def make_inference(pretrained: Pretrained, uint8: bool) -> Inference:

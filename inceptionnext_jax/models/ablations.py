@@ -18,9 +18,10 @@ from inceptionnext_jax.models.convnext import CONVNEXT, author_names, by_authors
 from inceptionnext_jax.models.convnext import FAMILY as CONVNEXT_FAMILY
 from inceptionnext_jax.models.family import Family
 from inceptionnext_jax.models.inceptionnext import FAMILY as INCEPTIONNEXT_FAMILY
+from inceptionnext_jax.models.layers.norm import LayerNorm
 from inceptionnext_jax.models.layers.token_mixers import InceptionDWConv
 from inceptionnext_jax.models.metanext import MetaNeXt
-from inceptionnext_jax.models.registry import ModelInfo, register_model
+from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
 
 # Changed settings, reported accuracy.
 _Row = tuple[dict[str, Any], float]
@@ -52,7 +53,9 @@ _CONVNEXT: dict[str, _Row] = {
     "k3": ({"kernel_size": 3}, 0.815),
 }
 # There is no other code with these networks than that of InceptionNeXt's preliminary study.
-_PARTIAL_FAMILY = Family((author_names(".dwconv.conv"),), layer_ids=by_authors_layer)
+_PARTIAL_FAMILY = Family(
+    (author_names(".dwconv.conv"),), layer_ids=by_authors_layer, output_norm=LayerNorm
+)
 _PARTIAL: dict[str, _Row] = {
     "k3_par2": (_partial(1 / 2), 0.814),
     "k3_par3_8": (_partial(3 / 8), 0.814),
@@ -68,6 +71,7 @@ def _register(base: str, family: Family, settings: dict[str, Any], rows: dict[st
             name=f"{base}_{row}",
             input_size=224,
             stage_depths=(3, 3, 9, 3),
+            feature_strides=PYRAMID,
             family=family,
             top1=top1,
             top1_source="reported by the paper of InceptionNeXt",

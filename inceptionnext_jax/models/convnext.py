@@ -5,12 +5,14 @@ InceptionNeXt: LayerNorm instead of BatchNorm, an MLP ratio of 4 in every stage,
 Networks for 22K classes are these with num_classes=21841.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
 
 from inceptionnext_jax.models.family import Family
 from inceptionnext_jax.models.layer_ids import BLOCK, STAGE, by_block
+from inceptionnext_jax.models.layers.norm import LayerNorm
 from inceptionnext_jax.models.metanext import MetaNeXt
 from inceptionnext_jax.models.names import (
     CONV,
@@ -21,10 +23,11 @@ from inceptionnext_jax.models.names import (
     Leaf,
     Rule,
     Table,
+    backbone_rules,
     block_rule,
     metanext_rules,
 )
-from inceptionnext_jax.models.registry import ModelInfo, register_model
+from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
 
 CONVNEXT: dict[str, Any] = {
     "mlp_ratios": (4, 4, 4, 4),
@@ -56,6 +59,33 @@ def author_block_names(ours: str, theirs: str, dwconv: str = ".dwconv") -> Table
         Rule(rf"{ours}/mlp/fc2", rf"{theirs}.pwconv2", LINEAR),
         Rule(r"head/norm", r"norm", LAYER_NORM),
         Rule(r"head/fc", r"head", LINEAR),
+    )
+
+
+def _mmpretrain_names() -> Table:
+    """The names of mmsegmentation 1.x, whose ConvNeXt is mmpretrain's."""
+    names = {"dwconv": "depthwise_conv", "pwconv1": "pointwise_conv1", "pwconv2": "pointwise_conv2"}
+
+    def renamed(rule: Rule) -> Rule:
+        before, dot, last = str(rule.theirs).rpartition(".")
+        return rule._replace(theirs=before + dot + names.get(last, last))
+
+    return tuple(map(renamed, author_names()))
+
+
+def _hugging_face_names() -> Table:
+    stage = r"encoder.stages.\1"
+    block, ours = rf"{stage}.layers.\2", r"stages_(\d+)/blocks_(\d+)"
+    return (
+        Rule(r"stem/conv", r"embeddings.patch_embeddings", CONV),
+        Rule(r"stem/norm", r"embeddings.layernorm", LAYER_NORM),
+        Rule(r"stages_(\d+)/downsample/norm", rf"{stage}.downsampling_layer.0", LAYER_NORM),
+        Rule(r"stages_(\d+)/downsample/conv", rf"{stage}.downsampling_layer.1", CONV),
+        Rule(ours, block, {"gamma": Leaf("layer_scale_parameter")}),
+        Rule(rf"{ours}/conv_dw", rf"{block}.dwconv", CONV),
+        Rule(rf"{ours}/norm", rf"{block}.layernorm", LAYER_NORM),
+        Rule(rf"{ours}/mlp/fc1", rf"{block}.pwconv1", LINEAR),
+        Rule(rf"{ours}/mlp/fc2", rf"{block}.pwconv2", LINEAR),
     )
 
 
@@ -94,8 +124,20 @@ def _layer_of_twelve(path: str) -> int | None:
 
 
 _LINEAR, _CONVOLUTIONAL, _AUTHORS = _timm_names(LINEAR), _timm_names(POINTWISE), author_names()
-FAMILY = Family((_LINEAR, _AUTHORS, _CONVOLUTIONAL), official=1, layer_ids=by_authors_layer)
-_ATTO = Family((_CONVOLUTIONAL, _LINEAR, _AUTHORS), official=2, layer_ids=by_authors_layer)
+FAMILY = Family(
+    (_LINEAR, _AUTHORS, _CONVOLUTIONAL),
+    official=1,
+    layer_ids=by_authors_layer,
+    output_norm=LayerNorm,
+    backbones={
+        "mmseg": backbone_rules(_AUTHORS),
+        "mmpretrain": backbone_rules(_mmpretrain_names()),
+        "huggingface": backbone_rules(
+            _hugging_face_names(), lambda i: f"hidden_states_norms.stage{i + 1}"
+        ),
+    },
+)
+_ATTO = dataclasses.replace(FAMILY, namings=(_CONVOLUTIONAL, _LINEAR, _AUTHORS), official=2)
 
 _RELEASE = "https://dl.fbaipublicfiles.com/convnext"
 
@@ -110,6 +152,7 @@ def _register(name: str, depths: tuple[int, ...], dims: tuple[int, ...], **info:
         name=name,
         input_size=224,
         stage_depths=depths,
+        feature_strides=PYRAMID,
         **(published | info),
     )
     register_model(about, functools.partial(MetaNeXt, **CONVNEXT, stage_dims=dims))

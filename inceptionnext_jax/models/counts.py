@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 FILE = Path(__file__).with_name("counts.csv")
+SYSTEMS_FILE = Path(__file__).with_name("system_counts.csv")  # of dense systems
 
 
 class Counts(NamedTuple):
-    """Sizes with 1,000 classes; multiply-accumulates and activations are those of one image.
+    """Sizes with 1,000 classes, or a system's own number, and with one image.
 
     Attributes:
       params: Parameters.

@@ -1,8 +1,10 @@
 """Knowledge about the networks of a family that other rooms need."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
+
+from flax import linen as nn
 
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.layer_ids import LayerIds, by_block
@@ -10,7 +12,7 @@ from inceptionnext_jax.models.names import Table
 
 Path: TypeAlias = tuple[str, ...]
 
-LAYOUTS = ("timm", "official")
+LAYOUTS = ("timm", "official", "mmseg", "mmpretrain", "huggingface")
 LINEAR_HEAD: Path = ("params", "head", "fc", "bias")
 MLP_HEAD: Path = ("params", "head", "fc2", "bias")
 
@@ -23,23 +25,33 @@ class Family:
       namings: Tables of PyTorch names, each of all arrays; the first is timm's where timm has the
         networks. None where nobody has them in PyTorch.
       official: Index in `namings` of the authors' table.
+      layouts: Indices of the tables of further layouts in `LAYOUTS`.
       implied: Arrays that files in these names lack, by our path, and the value that they mean.
       classifier: Path of the classifier's bias.
       layer_ids: Layers of the parameters, for layer-wise learning rates.
       host_scalars: Variables of the collection "host" that the training schedule may set.
       deployed: The deployed form, where that is another network: its names and classifier.
+      output_norm: Factory of the norm of each map where the networks are backbones of dense
+        systems, given `dtype` and `name`; None where they have none.
+      backbones: Tables of names of such backbones, made by `names.backbone_rules`, by layout.
+        Without "mmseg", mmsegmentation's names are timm's.
     """
 
     namings: tuple[Table, ...] = ()
     official: int = 0
+    layouts: Mapping[str, int] = dataclasses.field(default_factory=dict, hash=False)
     implied: Mapping[Path, float] = dataclasses.field(default_factory=dict, hash=False)
     classifier: Path = LINEAR_HEAD
     layer_ids: LayerIds = by_block
     host_scalars: tuple[str, ...] = ()
     deployed: "Family | None" = None
+    output_norm: Callable[..., nn.Module] | None = None
+    backbones: Mapping[str, Table] = dataclasses.field(default_factory=dict, hash=False)
 
     def naming(self, layout: str) -> Table:
-        """Returns the table of a layout in `LAYOUTS`; raises UserError for another."""
-        if layout not in LAYOUTS:
-            raise UserError(f"layout={layout!r} is unknown, expected one of {', '.join(LAYOUTS)}")
-        return self.namings[self.official if layout == "official" else 0]
+        """Returns the table of a layout; raises UserError for one that the networks lack."""
+        indices = {"timm": 0, "official": self.official, **self.layouts}
+        if layout not in indices:
+            problem = "not one of this network" if layout in LAYOUTS else "unknown"
+            raise UserError(f"layout={layout!r} is {problem}, expected one of {', '.join(indices)}")
+        return self.namings[indices[layout]]

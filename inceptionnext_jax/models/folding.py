@@ -60,6 +60,16 @@ def merge(layer: Mapping[str, Any], product: Mapping[str, Any]) -> dict[str, np.
     return {"kernel": np.asarray(layer["kernel"]) @ kernel, "bias": bias}
 
 
+def fold_conv_norms(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns parameters with the BatchNorm of every `ConvNorm` folded into its convolution."""
+    if "norm" in stats:
+        return {"conv": fold_after(params["conv"], norm_affine(params["norm"], stats["norm"]))}
+    return {
+        name: fold_conv_norms(value, stats.get(name, {})) if isinstance(value, Mapping) else value
+        for name, value in params.items()
+    }
+
+
 def widened(layer: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Returns the layer in float64, for several of these functions without rounding between."""
     return {name: np.asarray(array, np.float64) for name, array in layer.items()}

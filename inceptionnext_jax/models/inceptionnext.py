@@ -17,7 +17,7 @@ from inceptionnext_jax.models.names import (
     block_rule,
     metanext_rules,
 )
-from inceptionnext_jax.models.registry import ModelInfo, register_model
+from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
 
 # The authors' code and timm use the same names. Isotropic networks and those with attention, which
 # neither has, are named alike.
@@ -46,6 +46,7 @@ def _register(
     about = ModelInfo(
         name=name,
         stage_depths=stage_depths,
+        feature_strides=PYRAMID,
         family=FAMILY,
         weights_url=f"{release}/{name}.pth",
         licence="apache-2.0",

@@ -20,9 +20,12 @@ from flax import linen as nn
 from jax.extend import core
 
 from inceptionnext_jax.models.layers.norm import BatchNorm, LayerNorm
+from inceptionnext_jax.models.network import with_options
 
 # Operations per element of the input, as in fvcore.
 _NORM_COSTS: dict[type[nn.Module], int] = {BatchNorm: 2, LayerNorm: 5}
+# Functions of models.layers that are products with constant weights, which nobody counts.
+_FREE = ("adaptive_average_pool", "resize_bilinear")
 
 
 def count_params(model: nn.Module, image_size: int = 64) -> int:
@@ -92,9 +95,8 @@ def _traceable(
     model: nn.Module, image_size: int | tuple[int, int]
 ) -> tuple[nn.Module, Any, jax.ShapeDtypeStruct]:
     """Returns the model to trace, and the shapes of its variables and of one image."""
-    if hasattr(model, "depthwise_impl"):
-        # Implementations without convolutions would be counted differently.
-        model = model.clone(depthwise_impl="conv")
+    # Implementations without convolutions would be counted differently.
+    model = with_options(model, depthwise_impl="conv")
     H, W = (image_size, image_size) if isinstance(image_size, int) else image_size
     image = jax.ShapeDtypeStruct((1, H, W, 3), jnp.float32)
     return model, jax.eval_shape(model.init, jax.random.key(0), image), image
@@ -109,6 +111,8 @@ def _jaxpr_totals(jaxpr: core.Jaxpr) -> _Totals:
 
 def _equation_totals(equation: core.JaxprEqn) -> _Totals:
     name = equation.primitive.name
+    if equation.params.get("name") in _FREE:
+        return _Totals()
     if name == "conv_general_dilated":
         kernel, results = _shape(equation.invars[1]), math.prod(_shape(equation.outvars[0]))
         outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
@@ -149,8 +153,7 @@ def _norm_operations(model: nn.Module, image_size: int | tuple[int, int]) -> int
             total += cost * args[0].size
         return call(*args, **kwargs)
 
-    if hasattr(model, "scan"):
-        model = model.clone(scan=False, remat=False)  # so that each block is called
+    model = with_options(model, scan=False, remat=False)  # so that each block is called
     model, variables, image = _traceable(model, image_size)
     with nn.intercept_methods(add):
         jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, image)

@@ -90,6 +90,27 @@ def metanext_rules(norm: dict[str, Leaf]) -> Table:
     )
 
 
+def within(table: Table, ours: str, theirs: str) -> Table:
+    """Returns the rules of a network that is a part of a larger one, below these prefixes."""
+
+    def below(rule: Rule) -> Rule:
+        if isinstance(rule.theirs, str):
+            return Rule(ours + rule.ours, theirs + rule.theirs, rule.leaves)
+        name = rule.theirs
+        return Rule(ours + rule.ours, lambda match: theirs + name(match), rule.leaves)
+
+    return tuple(below(rule) for rule in table)
+
+
+def backbone_rules(table: Table, norm: Callable[[int], str] = "norm{}".format) -> Table:
+    """Returns the names of a network as the backbone of a dense system.
+
+    norm: Name, in the backbone, of the norm of its map of this index.
+    """
+    norms = Rule(r"out_norm/norm_(\d)", lambda match: f"backbone.{norm(int(match[1]))}", BATCH_NORM)
+    return (*within(table, "backbone/", "backbone."), norms)
+
+
 def transformer_rules(theirs: str) -> Table:
     """Returns timm's names of Transformers, whose blocks have the names `theirs`."""
     block = r"stages_(\d+)/blocks_(\d+)"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +98,11 @@ class Network(nn.Module):
     ) -> jax.Array:
         """Maps the last of the `features`, x: [B, h, w, dim], to logits [B, num_classes]."""
         return self._classified(x, train, self._noise(x, train, positions))
+
+    @nn.nowrap
+    def as_backbone(self) -> "Network":
+        """Returns the network in the form whose `features` dense systems use."""
+        return self
 
     def _stage_outputs(
         self, x: jax.Array, train: bool, noise: DropNoise | None
@@ -212,6 +217,15 @@ class Stage(nn.Module):
         for j, make_block in enumerate(self.blocks):
             x, _ = apply_block(make_block(name=f"blocks_{j}"), x, noise, rates[j], indices[j])
         return x
+
+
+def with_options(model: nn.Module, **options: Any) -> nn.Module:
+    """Returns the model with those of the options changed that it, or its backbone, has."""
+    own = {name: value for name, value in options.items() if hasattr(model, name)}
+    backbone = getattr(model, "backbone", None)
+    if isinstance(backbone, nn.Module):
+        own["backbone"] = with_options(backbone, **options)
+    return model.clone(**own) if own else model
 
 
 def last_stage(paths: Sequence[str]) -> str:

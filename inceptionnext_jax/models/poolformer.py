@@ -5,6 +5,7 @@ are none after the overlapping patches of stem and downsamplings.
 """
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,10 +29,13 @@ from inceptionnext_jax.models.names import (
     POINTWISE,
     Leaf,
     Rule,
+    backbone_rules,
     block_rule,
 )
 from inceptionnext_jax.models.network import ResidualNetwork
-from inceptionnext_jax.models.registry import ModelInfo, register_model
+from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
+
+GROUP_NORM = functools.partial(LayerNorm, epsilon=1e-5, axes=(-3, -2, -1))
 
 
 class PoolFormer(ResidualNetwork):
@@ -51,7 +55,7 @@ class PoolFormer(ResidualNetwork):
         block = functools.partial(
             MetaFormerBlock,
             mixer=Pool,
-            norm=functools.partial(LayerNorm, epsilon=1e-5, axes=(-3, -2, -1)),
+            norm=GROUP_NORM,
             mixer_name="token_mixer",
             layer_scale_init=self.layer_scale_init,
             dtype=self.dtype,
@@ -122,7 +126,32 @@ _NAMES = (
     Rule(r"head/norm", r"head.norm", LAYER_NORM),
     Rule(r"head/fc", r"head.fc", LINEAR),
 )
-_FAMILY = Family((_NAMES,))
+
+
+def _authors(template: str, first: int) -> Callable[[re.Match[str]], str]:
+    """The name of a part of stage i, which is number 2 i + first of the authors' list."""
+
+    def theirs(match: re.Match[str]) -> str:
+        stage, *rest = match.groups()
+        return template.format(*rest, part=2 * int(stage) + first)
+
+    return theirs
+
+
+_BLOCK = r"stages_(\d+)/blocks_(\d+)"
+_SCALE = {"gamma": Leaf("")}
+_AUTHORS = (
+    Rule(r"stem/conv", r"patch_embed.proj", CONV),
+    Rule(r"stages_(\d+)/downsample/conv", _authors("network.{part}.proj", -1), CONV),
+    Rule(rf"{_BLOCK}/(norm\d)", _authors("network.{part}.{}.{}", 0), LAYER_NORM),
+    Rule(rf"{_BLOCK}/mlp/(fc\d)", _authors("network.{part}.{}.mlp.{}", 0), POINTWISE),
+    Rule(rf"{_BLOCK}/(layer_scale)(\d)", _authors("network.{part}.{}.{}_{}", 0), _SCALE),
+)
+_FAMILY = Family(
+    (_NAMES,),
+    output_norm=GROUP_NORM,
+    backbones={"mmseg": backbone_rules(_AUTHORS, lambda i: f"norm{2 * i}")},
+)
 
 
 def _register(
@@ -136,6 +165,7 @@ def _register(
         name=name,
         input_size=224,
         stage_depths=depths,
+        feature_strides=PYRAMID,
         family=_FAMILY,
         crop_pct=crop_pct,
         hub_id=f"timm/{name}.sail_in1k",

@@ -4,7 +4,7 @@ import dataclasses
 import fnmatch
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from inceptionnext_jax.checks import is_number
 from inceptionnext_jax.errors import UserError, suggestion
-from inceptionnext_jax.models.counts import read_counts
+from inceptionnext_jax.models.counts import SYSTEMS_FILE, read_counts
 from inceptionnext_jax.models.family import Family
 from inceptionnext_jax.models.layers.heads import HEADS
 from inceptionnext_jax.models.layers.norm import NORMS
@@ -22,20 +22,24 @@ from inceptionnext_jax.ops.depthwise import check_impl
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+PYRAMID = (4, 8, 16, 32)  # strides of the maps that dense systems are made for
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
     """A model's published facts, its exact sizes, and what its family has in common.
 
-    Sizes are those with 1,000 classes, for one image of `input_size`. They are None for a model
-    from outside the package that does not give them.
+    Sizes are those with 1,000 classes, for one image of `input_size`; those of a dense system have
+    its own number of classes and are `counted_at` another size. They are None for a model from
+    outside the package that does not give them.
 
     Attributes:
       name: As in `create_model`.
       input_size: Pixels, height and width, that the published numbers hold for.
       stage_depths: Blocks per stage.
       family: Facts for conversion, layer-wise learning rates and schedules.
+      feature_strides: Strides of the maps that `features` returns; dense systems need `PYRAMID`.
+      counted_at: Height and width of the image that sizes hold for; None is `input_size`.
       params: Number of parameters.
       macs: Multiply-accumulates of convolutions and linear layers; products of queries, keys and
         values are left out.
@@ -59,6 +63,8 @@ class ModelInfo:
     input_size: int
     stage_depths: tuple[int, ...]
     family: Family = dataclasses.field(default_factory=Family, repr=False)
+    feature_strides: tuple[int, ...] = ()
+    counted_at: tuple[int, int] | None = None
     params: int | None = None
     macs: int | None = None
     activations: int | None = None
@@ -103,8 +109,39 @@ _IGNORED_WITHOUT_EFFECT = ("bn_group_size", "depthwise_impl")
 OUTPUT_STRIDES = (8, 16, 32)
 DTYPES = ("float32", "bfloat16", "float64")
 
+# Options of a classifier that has no use in a system; the rest are those of its backbone.
+_OF_CLASSIFIERS = ("head", "head_init_scale")
+
 _MODELS: dict[str, tuple[ModelInfo, Callable[..., nn.Module]]] = {}
 _COUNTS = read_counts()
+
+
+class System(Protocol):
+    """A kind of network that is made of a backbone: `<kind>_<backbone>`.
+
+    Attributes:
+      options: Its options and their defaults; those of the backbone have other names, or are
+        shared with it (bn_group_size).
+    """
+
+    options: Mapping[str, Any]
+
+    def create(self, backbone: nn.Module, family: Family, options: Mapping[str, Any]) -> nn.Module:
+        """Returns the network; raises UserError for a value that is not allowed."""
+
+    def describe(self, name: str, backbone: ModelInfo) -> ModelInfo:
+        """Returns the facts of the system `name` with this backbone."""
+
+
+_SYSTEMS: dict[str, System] = {}
+_SYSTEM_COUNTS = read_counts(SYSTEMS_FILE)
+
+
+def register_system(kind: str, system: System) -> None:
+    """Adds a kind of system, for every backbone; raises ValueError if the name is taken."""
+    if kind in _SYSTEMS:
+        raise ValueError(f"system {kind!r} is registered twice")
+    _SYSTEMS[kind] = system
 
 
 def register_model(info: ModelInfo, factory: Callable[..., nn.Module]) -> None:
@@ -129,7 +166,8 @@ def create_model(name: str, **options: Any) -> nn.Module:
     """Makes a Linen module: `init(key, x)`, `apply(variables, x, train=False)`.
 
     Args:
-      name: One of `list_models()`.
+      name: One of `list_models()`, or a system with one of these as backbone, such as
+        "upernet_convnext_tiny", whose options are its own (`option_defaults`) and the backbone's.
       **options: Keys of `OPTIONS`, which are those of the config's `model` section, with
         `stage_depths` for a shallower or deeper net of the same kind (None: the model's own) and
         `dtype` for the computation (`DTYPES`, or the JAX types of these names). Options such as
@@ -139,13 +177,16 @@ def create_model(name: str, **options: Any) -> nn.Module:
     Raises:
       UserError: A name, option or value is not allowed.
     """
-    info, factory = _entry(name)
+    known = option_defaults(name)
     for option in options:
-        if option not in OPTIONS:
+        if option not in known:
             raise UserError(
-                f"model option {option!r} is unknown, expected one of {', '.join(sorted(OPTIONS))}"
-                f"{suggestion(option, OPTIONS)}"
+                f"model option {option!r} is unknown, expected one of {', '.join(sorted(known))}"
+                f"{suggestion(option, known)}"
             )
+    if found := _system(name):
+        return _create_system(*found, options)
+    info, factory = _MODELS[name]
     checked = _checked({**OPTIONS, **options}, info.stage_depths)
     given = {option: value for option, value in checked.items() if value is not None}
     parameters = inspect.signature(factory).parameters
@@ -155,49 +196,97 @@ def create_model(name: str, **options: Any) -> nn.Module:
     return factory(**given)
 
 
+def _create_system(system: System, backbone: str, given: dict[str, Any]) -> nn.Module:
+    options = {option: given.get(option, default) for option, default in system.options.items()}
+    shared = OPTIONS.keys() - (system.options.keys() - {"bn_group_size"})
+    body = create_model(backbone, **{name: given[name] for name in given.keys() & shared})
+    return system.create(body, model_info(backbone).family, options)
+
+
+def option_defaults(name: str) -> Mapping[str, Any]:
+    """Returns the options of a model and their defaults; raises UserError for an unknown name."""
+    if found := _system(name):
+        both = {**OPTIONS, **found[0].options}
+        return {option: both[option] for option in both if option not in _OF_CLASSIFIERS}
+    return OPTIONS
+
+
 def list_models(pattern: str | None = None) -> list[str]:
-    """Returns the sorted names, all or those that match a glob such as "inceptionnext*"."""
-    return sorted(name for name in _MODELS if fnmatch.fnmatchcase(name, pattern or "*"))
+    """Returns the sorted names of classifiers, all or those that match a glob ("inceptionnext*").
+
+    Where none matches, these are the names of the systems that do ("upernet_*").
+    """
+    found = [name for name in _MODELS if fnmatch.fnmatchcase(name, pattern or "*")]
+    return sorted(found or fnmatch.filter(system_names(), pattern or "*"))
+
+
+def system_names() -> list[str]:
+    """Returns the sorted names of all systems with all backbones."""
+    backbones = [name for name in _MODELS if _MODELS[name][0].feature_strides == PYRAMID]
+    return sorted(f"{kind}_{name}" for kind in _SYSTEMS for name in backbones)
 
 
 def model_info(name: str) -> ModelInfo:
     """Returns the facts about a model; raises UserError for an unknown name."""
-    return _entry(name)[0]
+    if not (found := _system(name)):
+        return _MODELS[name][0]
+    system, backbone = found
+    info = system.describe(name, model_info(backbone))
+    counts = _SYSTEM_COUNTS.get(name)
+    return dataclasses.replace(info, **counts._asdict()) if counts else info
 
 
-def _entry(name: str) -> tuple[ModelInfo, Callable[..., nn.Module]]:
-    if name not in _MODELS:
-        near = suggestion(str(name), _MODELS)
-        raise UserError(f"model {name!r} is unknown{near or '; see list_models()'}")
-    return _MODELS[name]
+def _system(name: str) -> tuple[System, str] | None:
+    """Returns the kind and the backbone of a system, or None for a classifier.
+
+    Raises:
+      UserError: There is no such model, or the backbone lacks maps that systems need.
+    """
+    if name in _MODELS:
+        return None
+    kind = next((kind for kind in _SYSTEMS if str(name).startswith(f"{kind}_")), None)
+    if kind is not None:
+        backbone = name.removeprefix(f"{kind}_")
+        strides = _MODELS[backbone][0].feature_strides if backbone in _MODELS else PYRAMID
+        if strides != PYRAMID:
+            raise UserError(
+                f"{kind} needs maps at strides {', '.join(map(str, PYRAMID))}, which {backbone} "
+                f"does not have; choose one of list_models('{kind}_*')"
+            )
+        if backbone in _MODELS:
+            return _SYSTEMS[kind], backbone
+    near = suggestion(str(name), system_names() if kind else _MODELS)
+    raise UserError(f"model {name!r} is unknown{near or '; see list_models()'}")
 
 
 def _checked(options: dict[str, Any], default_depths: tuple[int, ...]) -> dict[str, Any]:
     """Returns the options in their final types, or raises UserError for the first bad value."""
-    _require(options, "num_classes", _is_integer(options["num_classes"], 1), "an integer ≥ 1")
-    _require(options, "bn_group_size", _is_integer(options["bn_group_size"], 0), "an integer ≥ 0")
+    require_option(options, "num_classes", is_integer(options["num_classes"], 1), "an integer ≥ 1")
+    require_option(
+        options, "bn_group_size", is_integer(options["bn_group_size"], 0), "an integer ≥ 0"
+    )
     for name in ("drop_path_rate", "dropout_rate"):
-        _require(options, name, _is_rate(options[name]), "a number in [0, 1)")
-    _require(options, "scan", isinstance(options["scan"], bool), "True or False")
+        require_option(options, name, is_rate(options[name]), "a number in [0, 1)")
+    require_option(options, "scan", isinstance(options["scan"], bool), "True or False")
     remat = options["remat"]
     choices = ", ".join(map(str, REMAT_CHOICES))
     near = suggestion(str(remat), map(str, REMAT_CHOICES))
-    _require(options, "remat", remat in REMAT_CHOICES, f"one of {choices}{near}")
+    require_option(options, "remat", remat in REMAT_CHOICES, f"one of {choices}{near}")
     check_impl(options["depthwise_impl"])
     strides = ", ".join(map(str, OUTPUT_STRIDES))
-    _require(
+    require_option(
         options, "output_stride", options["output_stride"] in OUTPUT_STRIDES, f"one of {strides}"
     )
     scale = options["head_init_scale"]
-    _require(options, "head_init_scale", is_number(scale) and scale > 0, "a number > 0")
+    require_option(options, "head_init_scale", is_number(scale) and scale > 0, "a number > 0")
     _check_structure(options)
     depths = default_depths
     if options["stage_depths"] is not None:
         depths = options["stage_depths"]
         listed = isinstance(depths, Sequence) and len(depths) == len(default_depths)
-        valid = listed and all(_is_integer(depth, 1) for depth in depths)
+        valid = listed and all(is_integer(depth, 1) for depth in depths)
         expected = f"as many integers ≥ 1 as the model has stages ({len(default_depths)}), or None"
-        _require(options, "stage_depths", valid, expected)
+        require_option(options, "stage_depths", valid, expected)
     return {
         **options,
         "stage_depths": tuple(depths),
@@ -217,19 +306,23 @@ def _check_structure(options: dict[str, Any]) -> None:
             )
     if "kernel_size" in given:
         size = options["kernel_size"]
-        _require(options, "kernel_size", _is_integer(size, 1) and size % 2 == 1, "an odd integer")
+        require_option(
+            options, "kernel_size", is_integer(size, 1) and size % 2 == 1, "an odd integer"
+        )
     if "mixer_ratio" in given:
         ratio = options["mixer_ratio"]
-        _require(options, "mixer_ratio", is_number(ratio) and 0 < ratio <= 1, "a number in (0, 1]")
+        require_option(
+            options, "mixer_ratio", is_number(ratio) and 0 < ratio <= 1, "a number in (0, 1]"
+        )
     if "layer_scale_init" in given:
         first = options["layer_scale_init"]
         valid = is_number(first) and first >= 0
-        _require(options, "layer_scale_init", valid, "a number ≥ 0 (0: no layer scale)")
+        require_option(options, "layer_scale_init", valid, "a number ≥ 0 (0: no layer scale)")
     if "width" in given:
         width = options["width"]
-        _require(options, "width", is_number(width) and width > 0, "a number > 0")
+        require_option(options, "width", is_number(width) and width > 0, "a number > 0")
     if "act_num" in given:
-        _require(options, "act_num", _is_integer(options["act_num"], 0), "an integer ≥ 0")
+        require_option(options, "act_num", is_integer(options["act_num"], 0), "an integer ≥ 0")
 
 
 def _checked_dtype(dtype: Any) -> jnp.dtype:
@@ -248,14 +341,17 @@ def _checked_dtype(dtype: Any) -> jnp.dtype:
     return jnp.dtype(name)
 
 
-def _require(options: dict[str, Any], name: str, holds: bool, expected: str) -> None:
+def require_option(options: Mapping[str, Any], name: str, holds: bool, expected: str) -> None:
+    """Raises UserError with what is `expected` of an option unless the condition holds."""
     if not holds:
         raise UserError(f"model option {name}={options[name]!r} is not allowed, give {expected}")
 
 
-def _is_integer(value: Any, minimum: int) -> bool:
+def is_integer(value: Any, minimum: int) -> bool:
+    """Returns whether a value is an integer of at least `minimum`."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
 
 
-def _is_rate(value: Any) -> bool:
+def is_rate(value: Any) -> bool:
+    """Returns whether a value is a number in [0, 1)."""
     return is_number(value) and 0 <= value < 1

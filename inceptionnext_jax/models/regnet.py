@@ -10,7 +10,7 @@ from typing import Any
 
 from inceptionnext_jax.models.family import Family
 from inceptionnext_jax.models.names import BATCH_NORM, CONV, LINEAR, POINTWISE, Rule, numbered_rule
-from inceptionnext_jax.models.registry import ModelInfo, register_model
+from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
 from inceptionnext_jax.models.resnet import Bottleneck, ResNet, Stem
 
 _NAMES = (
@@ -36,6 +36,7 @@ def _register(
         name=name,
         input_size=224,
         stage_depths=depths,
+        feature_strides=PYRAMID,
         family=_FAMILY,
         top1=top1,
         top1_source="reported by the paper of InceptionNeXt (RSB)",

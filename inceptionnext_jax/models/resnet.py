@@ -6,7 +6,6 @@ classifier as normal(0.01).
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,15 +16,14 @@ from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.family import Family
-from inceptionnext_jax.models.folding import fold_after, norm_affine
-from inceptionnext_jax.models.layers.conv import strided_conv
+from inceptionnext_jax.models.folding import fold_conv_norms
+from inceptionnext_jax.models.layers.conv_norm import ConvNorm
 from inceptionnext_jax.models.layers.drop import DropNoise, drop_path
 from inceptionnext_jax.models.layers.heads import PlainHead
 from inceptionnext_jax.models.layers.linear import dense
-from inceptionnext_jax.models.layers.norm import BatchNorm, LayerNorm
 from inceptionnext_jax.models.names import BATCH_NORM, CONV, LINEAR, Rule, Table, numbered_rule
 from inceptionnext_jax.models.network import ResidualNetwork
-from inceptionnext_jax.models.registry import ModelInfo, register_model
+from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
 
 # Makes a module from its settings, among them `conv`, the network's `ConvNorm`.
 Factory = Callable[..., nn.Module]
@@ -102,67 +100,9 @@ class ResNet(ResidualNetwork):
                 f"variables hold {', '.join(variables) or 'nothing'}, but the running statistics "
                 'of BatchNorm are needed too; give {"params": …, "batch_stats": …}'
             )
-        params = _folded(variables["params"], variables.get("batch_stats", {}))
+        params = fold_conv_norms(variables["params"], variables.get("batch_stats", {}))
         rest = {name: tree for name, tree in variables.items() if name != "batch_stats"}
         return self.clone(is_deployed=True), {**rest, "params": params}
-
-
-class ConvNorm(nn.Module):
-    """A convolution, optionally followed by a norm and an activation.
-
-    Attributes:
-      features: Channels of the output.
-      size: Height and width of the kernel.
-      stride: Stride; the padding is (size - 1) // 2 on all sides.
-      groups: Number of groups of channels that are convolved separately.
-      norm: "batch", "layer" or None.
-      bias: Whether the convolution has a bias; folding a norm adds one.
-      act: Activation after the norm.
-      zero_init: Whether the norm's scale begins as 0.
-      bn_group_size: Images that share training statistics; 0 is the whole batch.
-      folded: Whether a BatchNorm is folded into the convolution.
-      dtype: Compute type.
-    """
-
-    features: int
-    size: int = 1
-    stride: int = 1
-    groups: int = 1
-    norm: str | None = "batch"
-    bias: bool = False
-    act: Callable[[jax.Array], jax.Array] | None = None
-    zero_init: bool = False
-    bn_group_size: int = 0
-    folded: bool = False
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Maps x: [B, H, W, C] to [B, ⌈H / stride⌉, ⌈W / stride⌉, features]."""
-        folds = self.folded and self.norm == "batch"
-        if folds and train:
-            raise UserError(
-                "a deployed network has no norms left to train; train the network it was made "
-                "from and deploy the result"
-            )
-        fan_out = self.size**2 * self.features / self.groups
-        x = strided_conv(
-            self.features,
-            self.size,
-            self.stride,
-            self.dtype,
-            "conv",
-            feature_group_count=self.groups,
-            use_bias=self.bias or folds,
-            kernel_init=nn.initializers.normal(math.sqrt(2 / fan_out)),
-        )(x)
-        if self.norm == "batch" and not folds:
-            scale = 0.0 if self.zero_init else 1.0
-            norm = BatchNorm(self.bn_group_size, scale_init=scale, dtype=self.dtype, name="norm")
-            x = norm(x, train)
-        elif self.norm == "layer":
-            x = LayerNorm(dtype=self.dtype, name="norm")(x)
-        return x if self.act is None else self.act(x)
 
 
 class Stem(nn.Module):
@@ -245,16 +185,6 @@ class SqueezeExcite(nn.Module):
         return x * nn.sigmoid(dense(x.shape[-1], self.dtype, "fc2")(gate))
 
 
-def _folded(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the parameters with every BatchNorm folded into the convolution before it."""
-    if "norm" in stats:
-        return {"conv": fold_after(params["conv"], norm_affine(params["norm"], stats["norm"]))}
-    return {
-        name: _folded(value, stats.get(name, {})) if isinstance(value, Mapping) else value
-        for name, value in params.items()
-    }
-
-
 RESNET: dict[str, Any] = {
     "stage_dims": (256, 512, 1024, 2048),
     "stem_factory": functools.partial(Stem, 64, 7, True),
@@ -287,6 +217,7 @@ def _register(name: str, depths: tuple[int, ...], top1: float) -> None:
         name=name,
         input_size=224,
         stage_depths=depths,
+        feature_strides=PYRAMID,
         family=FAMILY,
         crop_pct=0.95,
         top1=top1,

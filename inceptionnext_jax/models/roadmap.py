@@ -31,7 +31,7 @@ from inceptionnext_jax.models.layers.conv import patch_conv
 from inceptionnext_jax.models.layers.drop import DropNoise, drop_path
 from inceptionnext_jax.models.metanext import MetaNeXt
 from inceptionnext_jax.models.names import CONV, Rule
-from inceptionnext_jax.models.registry import ModelInfo, register_model
+from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
 from inceptionnext_jax.models.resnet import FAMILY as RESNET_FAMILY
 from inceptionnext_jax.models.resnet import RESNET, Bottleneck, Factory, ResNet, resnet_names
 from inceptionnext_jax.ops.gelu import gelu
@@ -127,6 +127,7 @@ def _register(
         name=f"roadmap_{name}",
         input_size=224,
         stage_depths=depths,
+        feature_strides=PYRAMID,
         family=family,
         top1=top1,
         top1_source="reported by the paper of ConvNeXt",

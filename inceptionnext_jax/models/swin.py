@@ -6,6 +6,7 @@ with zeros that are attended to like other positions, as in timm.
 """
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -23,9 +24,17 @@ from inceptionnext_jax.models.layers.norm import LayerNorm
 from inceptionnext_jax.models.layers.token_mixers import self_attention
 from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_drop_index
 from inceptionnext_jax.models.metanext import Stem
-from inceptionnext_jax.models.names import LAYER_NORM, LINEAR, Rule, transformer_rules
+from inceptionnext_jax.models.names import (
+    CONV,
+    LAYER_NORM,
+    LINEAR,
+    Leaf,
+    Rule,
+    backbone_rules,
+    transformer_rules,
+)
 from inceptionnext_jax.models.network import ResidualNetwork
-from inceptionnext_jax.models.registry import ModelInfo, register_model
+from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
 
 _WINDOW = 7
 _NORM = functools.partial(LayerNorm, epsilon=1e-5)
@@ -36,9 +45,12 @@ class SwinTransformer(ResidualNetwork):
 
     Attributes:
       stage_dims: Channels per stage; heads have 32 each.
+      last_shift: Positions by which the last stage's windows are shifted; 0 suits images whose
+        last map is one window, mmsegmentation's value is 3.
     """
 
     stage_dims: Sequence[int]
+    last_shift: int = 0
 
     image_multiple: ClassVar[int] = 4
 
@@ -56,7 +68,7 @@ class SwinTransformer(ResidualNetwork):
                 )
                 for j in range(depth)
             ]
-            for depth, shift in zip(self.stage_depths, (3, 3, 3, 0), strict=True)
+            for depth, shift in zip(self.stage_depths, (3, 3, 3, self.last_shift), strict=True)
         ]
         downsamples: list[Callable[..., nn.Module] | None] = [
             functools.partial(PatchMerging, dim, self.dtype) for dim in self.stage_dims
@@ -70,6 +82,11 @@ class SwinTransformer(ResidualNetwork):
             dtype=self.dtype,
             name="head",
         )
+
+    @nn.nowrap
+    def as_backbone(self) -> "SwinTransformer":
+        """Returns the network with all stages' windows shifted, as in mmsegmentation."""
+        return self.clone(last_shift=3)
 
 
 class PatchMerging(nn.Module):
@@ -150,7 +167,68 @@ _NAMES = (
     Rule(r"stages_(\d+)/downsample/(reduction)", r"layers.\1.downsample.\2", LINEAR),
     Rule(r"head/fc", r"head.fc", LINEAR),
 )
-_FAMILY = Family((_NAMES,), layer_ids=with_last_block)
+
+
+def _merging_order(a: np.ndarray, offsets: Sequence[int], to_torch: bool) -> np.ndarray:
+    """Reorders the last axis: 2×2 positions of C channels there, of which mmcv's are minor."""
+    *outer, length = a.shape
+    if to_torch:
+        a = a.reshape(*outer, 4, length // 4)[..., offsets, :]
+        return a.swapaxes(-1, -2).reshape(*outer, length)
+    a = a.reshape(*outer, length // 4, 4).swapaxes(-1, -2)[..., offsets, :]
+    return a.reshape(*outer, length)
+
+
+def _merged(name: str, is_kernel: bool = False) -> Leaf:
+    """An array of mmsegmentation's patch merging, which unfolds the map: rows come first there."""
+    order = (0, 2, 1, 3)  # its own inverse
+
+    def from_torch(a: np.ndarray) -> np.ndarray:
+        a = _merging_order(a, order, to_torch=False)
+        return a.T if is_kernel else a
+
+    def to_torch(a: np.ndarray) -> np.ndarray:
+        return _merging_order(a.T if is_kernel else a, order, to_torch=True)
+
+    return Leaf(name, from_torch, to_torch)
+
+
+def _previous(template: str) -> Callable[[re.Match[str]], str]:
+    """The name of a downsampling that ends the stage before."""
+    return lambda match: template.format(int(match[1]) - 1, *match.groups()[1:])
+
+
+_MERGED_NORM = {"scale": _merged("weight"), "bias": _merged("bias")}
+_BLOCK, _THEIRS = r"stages_(\d+)/blocks_(\d+)", r"stages.\1.blocks.\2"
+_BIAS_TABLE = {"relative_position_bias_table": Leaf("relative_position_bias_table")}
+_MMSEG = (
+    Rule(rf"{_BLOCK}/(norm\d)", rf"{_THEIRS}.\3", LAYER_NORM),
+    Rule(rf"{_BLOCK}/attn", rf"{_THEIRS}.attn.w_msa", _BIAS_TABLE),
+    Rule(rf"{_BLOCK}/attn/(qkv|proj)", rf"{_THEIRS}.attn.w_msa.\3", LINEAR),
+    Rule(rf"{_BLOCK}/mlp/fc1", rf"{_THEIRS}.ffn.layers.0.0", LINEAR),
+    Rule(rf"{_BLOCK}/mlp/fc2", rf"{_THEIRS}.ffn.layers.1", LINEAR),
+    Rule(r"stem/conv", r"patch_embed.projection", CONV),
+    Rule(r"stem/norm", r"patch_embed.norm", LAYER_NORM),
+    Rule(r"stages_(\d+)/downsample/norm", _previous("stages.{}.downsample.norm"), _MERGED_NORM),
+    Rule(
+        r"stages_(\d+)/downsample/reduction",
+        _previous("stages.{}.downsample.reduction"),
+        {"kernel": _merged("weight", is_kernel=True)},
+    ),
+)
+# The authors' own repository of segmentation.
+_AUTHORS = (
+    *transformer_rules(r"layers.\1.blocks.\2"),
+    Rule(r"stem/norm", r"patch_embed.norm", LAYER_NORM),
+    Rule(r"stages_(\d+)/downsample/norm", _previous("layers.{}.downsample.norm"), LAYER_NORM),
+    Rule(r"stages_(\d+)/downsample/(reduction)", _previous("layers.{}.downsample.{}"), LINEAR),
+)
+_FAMILY = Family(
+    (_NAMES,),
+    layer_ids=with_last_block,
+    output_norm=_NORM,
+    backbones={"mmseg": backbone_rules(_MMSEG), "official": backbone_rules(_AUTHORS)},
+)
 
 
 def _register(name: str, depths: tuple[int, ...], dim: int, **info: Any) -> None:
@@ -158,6 +236,7 @@ def _register(name: str, depths: tuple[int, ...], dim: int, **info: Any) -> None
         name=name,
         input_size=224,
         stage_depths=depths,
+        feature_strides=PYRAMID,
         family=_FAMILY,
         crop_pct=0.9,
         hub_id=f"timm/{name}_patch4_window7_224.ms_in1k",

@@ -31,7 +31,7 @@ from inceptionnext_jax.models.layers.pool import adaptive_max_pool, max_pool_2x2
 from inceptionnext_jax.models.layers.remat import recomputed
 from inceptionnext_jax.models.names import BATCH_NORM, CONV, POINTWISE, Rule
 from inceptionnext_jax.models.network import Network, check_images
-from inceptionnext_jax.models.registry import ModelInfo, register_model
+from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
 from inceptionnext_jax.ops.depthwise import depthwise_conv
 
 EPSILON = 1e-6  # of every BatchNorm
@@ -159,7 +159,7 @@ class VanillaNet(Network):
             else _merged_layer(layer, stats[name])
             for name, layer in params.items()
         }
-        dtype = np.asarray(params["head"]["fc2"]["kernel"]).dtype
+        dtype = np.asarray(params["stem"]["conv1"]["kernel"]).dtype
         rounded = jax.tree.map(lambda array: array.astype(dtype), merged)
         return self.clone(is_deployed=True), {"params": rounded}
 
@@ -352,6 +352,7 @@ def _register(
         name=f"vanillanet_{name}",
         input_size=224,
         stage_depths=depths,
+        feature_strides=() if "pooled_sizes" in settings else PYRAMID,
         family=_FAMILY,
         crop_pct=0.95 if name.startswith(("12", "13")) else 0.875,
         top1=top1,

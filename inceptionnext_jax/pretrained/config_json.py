@@ -15,7 +15,7 @@ from inceptionnext_jax.convert.timm_names import our_name, timm_name
 from inceptionnext_jax.convert.torch_weights import to_torch
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.files import replaced, write_atomically
-from inceptionnext_jax.models.registry import OPTIONS, model_info
+from inceptionnext_jax.models.registry import model_info, option_defaults
 from inceptionnext_jax.pretrained.bundle import Pretrained
 from inceptionnext_jax.pretrained.preprocessing import Preprocessing
 
@@ -104,7 +104,7 @@ def read_config(path: Path) -> dict[str, Any]:
             raise ValueError(f"its architecture {config.get('architecture')!r} is unknown")
         info = model_info(str(name))
         options = _mapping(own, "options")
-        unknown = sorted(options.keys() - OPTIONS.keys())
+        unknown = sorted(options.keys() - option_defaults(info.name).keys())
         if unknown:
             raise ValueError(f"its model has the unknown option {unknown[0]!r}")
         depths = _mapping(config, "model_args").get("depths")

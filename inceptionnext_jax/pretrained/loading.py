@@ -14,7 +14,7 @@ from inceptionnext_jax.convert.files import check_finite
 from inceptionnext_jax.convert.load import Say, locate_source, read_file
 from inceptionnext_jax.convert.torch_weights import check_variables
 from inceptionnext_jax.errors import UserError, suggestion
-from inceptionnext_jax.models.registry import OPTIONS, list_models, model_info
+from inceptionnext_jax.models.registry import list_models, model_info, option_defaults
 from inceptionnext_jax.pretrained.bundle import Pretrained
 from inceptionnext_jax.pretrained.config_json import read_config
 from inceptionnext_jax.pretrained.preprocessing import Preprocessing
@@ -132,14 +132,13 @@ def _from_step(
     trained = trained.get("model", {}) if isinstance(trained, dict) else {}
     if not isinstance(trained, dict):
         trained = {}
+    chosen = _chosen_name(name, trained.get("name"), step)
+    known = option_defaults(chosen)
     recorded = {
         option: value
         for option, value in trained.items()
-        if option in OPTIONS
-        and option not in _WITHOUT_ARRAYS
-        and value not in (None, OPTIONS[option])
+        if option in known and option not in _WITHOUT_ARRAYS and value not in (None, known[option])
     }
-    chosen = _chosen_name(name, trained.get("name"), step)
     _structure(recorded, str(step))
     given = meta.get("preprocessing", {})
     return Pretrained(

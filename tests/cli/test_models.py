@@ -65,3 +65,18 @@ def test_unknown_names_are_one_line_with_a_suggestion(arguments, message, capsys
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_systems_are_listed_when_asked_for_at_the_papers_size(capsys):
+    assert main(["models", "upernet_inceptionnext_tiny"]) == 0
+    header, line, *_ = capsys.readouterr().out.splitlines()
+    assert header.split()[:2] == ["model", "parameters"]
+    assert line.split()[:3] == ["upernet_inceptionnext_tiny", "56,395,460", "932,838,801,408"]
+    assert line.split()[-1] == "512×2048"
+    assert main(["models", "semantic_fpn"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert names == inx.list_models("semantic_fpn_*")
+    assert main(["models", "--details", "semantic_fpn_convnext_tiny"]) == 0
+    assert "512, 512" in capsys.readouterr().out
+    assert main(["models", "upernet_inceptionnext_tiyn"]) == 2
+    assert "did you mean upernet_inceptionnext_tiny" in capsys.readouterr().err

@@ -14,8 +14,9 @@ from inceptionnext_jax.__main__ import main
 from inceptionnext_jax.convert import from_torch
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.export import FORMATS, export
-from inceptionnext_jax.export.function import Inference, make_inference, with_depthwise
+from inceptionnext_jax.export.function import Inference, make_inference
 from inceptionnext_jax.export.stablehlo import platform_logits
+from inceptionnext_jax.models.network import with_options
 from inceptionnext_jax.ops import depthwise
 from inceptionnext_jax.pretrained import Preprocessing, Pretrained
 from tests.models.oracle import logits_of, random_variables, randomised, state
@@ -88,7 +89,7 @@ def test_files_compute_the_networks_logits(tmp_path, format, name, uint8):
     network = shallow(name, size=224 if name == "deit_small" else 64)
     run = runner(export(network, tmp_path / "to", format, uint8))
     pixels = photographs(network.preprocessing)
-    apply = jax.jit(with_depthwise(network.model, "conv").apply)
+    apply = jax.jit(with_options(network.model, depthwise_impl="conv").apply)
     expected = np.asarray(apply(network.variables, normalised(pixels)))
     for count in BATCHES:
         images = pixels[:count] if uint8 else normalised(pixels[:count])

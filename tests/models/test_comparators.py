@@ -12,10 +12,11 @@ from inceptionnext_jax import create_model, model_info
 from inceptionnext_jax.convert import from_torch, to_torch
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.deploy import deploy
+from inceptionnext_jax.models.layers.conv_norm import ConvNorm
 from inceptionnext_jax.models.layers.drop import DropNoise
 from inceptionnext_jax.models.macs import count_macs, count_params
 from inceptionnext_jax.models.metaformer import MetaFormerBlock
-from inceptionnext_jax.models.resnet import Bottleneck, ConvNorm
+from inceptionnext_jax.models.resnet import Bottleneck
 from tests.convert.test_torch_weights import assert_identical
 from tests.models.oracle import (
     images,

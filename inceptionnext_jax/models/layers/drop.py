@@ -68,3 +68,9 @@ def dropout(x: jax.Array, noise: DropNoise, index: int, rate: float) -> jax.Arra
     uniform = jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:], jnp.float32))
     mask = uniform(noise.example_keys(index)) < keep
     return jnp.where(mask, x / keep, jnp.zeros_like(x))
+
+
+def channel_dropout(x: jax.Array, noise: DropNoise, index: int, rate: float) -> jax.Array:
+    """Zeroes whole channels of x: [N, H, W, C] with probability `rate` and rescales the rest."""
+    ones = jnp.ones((x.shape[0], x.shape[-1]), x.dtype)
+    return x * dropout(ones, noise, index, rate)[:, None, None]

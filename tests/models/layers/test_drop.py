@@ -8,7 +8,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from inceptionnext_jax import create_model
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.models.layers.drop import DropNoise, drop_path, dropout
+from inceptionnext_jax.models.layers.drop import DropNoise, channel_dropout, drop_path, dropout
 from inceptionnext_jax.models.network import drop_path_rates
 from tests.models.oracle import random_variables
 
@@ -133,3 +133,16 @@ def test_without_dropping_no_key_is_needed():
 def test_positions_of_another_length_are_refused():
     with pytest.raises(UserError, match=r"\(3,\), expected \(4,\)"):
         DropNoise.create(KEY, 4, jnp.arange(3))
+
+
+def test_channel_dropout_drops_whole_channels_by_position():
+    x = jnp.ones((6, 3, 4, 500))
+    noise = DropNoise.create(KEY, 6, None)
+    y = np.asarray(channel_dropout(x, noise, 1, 0.2))
+    assert set(np.unique(y)) == {0, np.float32(1.25)}
+    assert (y == y[:, :1, :1]).all()
+    assert y.mean() == pytest.approx(1, abs=0.05)
+    assert len({row.tobytes() for row in y[:, 0, 0]}) == 6
+    assert (y != channel_dropout(x, noise, 0, 0.2)).any()
+    later = DropNoise.create(KEY, 2, jnp.asarray([4, 1]))
+    np.testing.assert_array_equal(channel_dropout(x[:2], later, 1, 0.2), y[[4, 1]])

@@ -1,0 +1,1 @@
+"""Networks of dense tasks: a backbone without its classifier, necks and heads."""

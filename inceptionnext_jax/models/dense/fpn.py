@@ -1,0 +1,36 @@
+"""Feature pyramid network (CVPR 2017), as in mmsegmentation."""
+
+from collections.abc import Sequence
+
+import jax
+from flax import linen as nn
+from jax import numpy as jnp
+from jax.typing import DTypeLike
+
+from inceptionnext_jax.models.layers.conv import strided_conv
+from inceptionnext_jax.models.layers.resize import resize_nearest
+
+
+class Fpn(nn.Module):
+    """Gives all maps the same channels and adds to each the one above, enlarged.
+
+    Attributes:
+      channels: Channels of the results.
+      dtype: Compute type.
+    """
+
+    channels: int = 256
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, maps: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
+        """Maps [B, h / 2^i, w / 2^i, C_i] to [B, h / 2^i, w / 2^i, channels]."""
+        levels = [self._conv(1, f"lateral_convs_{i}")(x) for i, x in enumerate(maps)]
+        for i in range(len(levels) - 1, 0, -1):
+            levels[i - 1] += resize_nearest(levels[i], levels[i - 1].shape[1:3])
+        return tuple(self._conv(3, f"fpn_convs_{i}")(x) for i, x in enumerate(levels))
+
+    @nn.nowrap
+    def _conv(self, size: int, name: str) -> nn.Conv:
+        init = nn.initializers.xavier_uniform()
+        return strided_conv(self.channels, size, 1, self.dtype, name, kernel_init=init)

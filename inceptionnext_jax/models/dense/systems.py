@@ -1,0 +1,97 @@
+"""`upernet_<backbone>` and `semantic_fpn_<backbone>`, with the sizes that papers print.
+
+Papers count the multiply-accumulates of one image without the auxiliary head, which is not used in
+inference, but its parameters; and one operation more for each output of a convolution with bias.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flax import linen as nn
+
+from inceptionnext_jax.errors import suggestion
+from inceptionnext_jax.models.dense.names import system_family
+from inceptionnext_jax.models.dense.segmenter import NormFactory, SemanticFpn, UperNet
+from inceptionnext_jax.models.family import Family
+from inceptionnext_jax.models.layers.norm import BatchNorm, LayerNorm
+from inceptionnext_jax.models.poolformer import GROUP_NORM
+from inceptionnext_jax.models.registry import (
+    ModelInfo,
+    System,
+    is_integer,
+    is_rate,
+    register_system,
+    require_option,
+)
+
+OUTPUT_NORMS: Mapping[str, NormFactory | None] = {
+    "none": None,
+    "batch": BatchNorm,
+    "group": GROUP_NORM,
+    "layer": LayerNorm,
+}
+ADE20K_CLASSES = 150
+
+
+class Segmentation(System):
+    """A kind of system.
+
+    Attributes:
+      kind: The class of its networks.
+      options: Its options, besides the backbone's, and their defaults.
+      counted_at: Height and width that papers count at.
+    """
+
+    def __init__(
+        self,
+        kind: type[UperNet] | type[SemanticFpn],
+        options: Mapping[str, Any],
+        counted_at: tuple[int, int],
+    ):
+        shared = {
+            "num_classes": ADE20K_CLASSES,
+            "dropout_rate": 0.1,
+            "out_norm": None,
+            "bn_group_size": 0,
+        }
+        self.options = {**shared, **options}
+        self.kind, self.counted_at = kind, counted_at
+
+    def create(self, backbone: nn.Module, family: Family, options: Mapping[str, Any]) -> nn.Module:
+        """Returns the network; raises UserError for a value that is not allowed."""
+        for name in ("num_classes", "channels"):
+            require_option(options, name, is_integer(options[name], 1), "an integer ≥ 1")
+        require_option(
+            options, "dropout_rate", is_rate(options["dropout_rate"]), "a number in [0, 1)"
+        )
+        if "aux_head" in options:
+            require_option(
+                options, "aux_head", isinstance(options["aux_head"], bool), "True or False"
+            )
+        norm = options["out_norm"]
+        near = suggestion(str(norm), OUTPUT_NORMS)
+        expected = f"one of {', '.join(OUTPUT_NORMS)}, or None for the backbone's own{near}"
+        require_option(options, "out_norm", norm is None or norm in OUTPUT_NORMS, expected)
+        factory = family.output_norm if norm is None else OUTPUT_NORMS[norm]
+        body: Any = backbone
+        if hasattr(body, "as_backbone"):
+            body = body.as_backbone()
+        return self.kind(body, **{**options, "out_norm": factory}, dtype=body.dtype)
+
+    def describe(self, name: str, backbone: ModelInfo) -> ModelInfo:
+        """Returns the facts of the system `name` with this backbone."""
+        return ModelInfo(
+            name=name,
+            input_size=512,
+            counted_at=self.counted_at,
+            stage_depths=backbone.stage_depths,
+            family=system_family(backbone.family),
+            crop_pct=1.0,
+            interpolation="bilinear",
+            mean=backbone.mean,
+            std=backbone.std,
+        )
+
+
+register_system("upernet", Segmentation(UperNet, {"channels": 512, "aux_head": True}, (512, 2048)))
+register_system("semantic_fpn", Segmentation(SemanticFpn, {"channels": 128}, (512, 512)))

@@ -1,0 +1,71 @@
+"""A convolution with its norm and activation."""
+
+import math
+from collections.abc import Callable
+
+import jax
+from flax import linen as nn
+from jax import numpy as jnp
+from jax.typing import DTypeLike
+
+from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.layers.conv import strided_conv
+from inceptionnext_jax.models.layers.norm import BatchNorm, LayerNorm
+
+
+class ConvNorm(nn.Module):
+    """A convolution, optionally followed by a norm and an activation.
+
+    Attributes:
+      features: Channels of the output.
+      size: Height and width of the kernel.
+      stride: Stride; the padding is (size - 1) // 2 on all sides.
+      groups: Number of groups of channels that are convolved separately.
+      norm: "batch", "layer" or None.
+      bias: Whether the convolution has a bias; folding a norm adds one.
+      act: Activation after the norm.
+      zero_init: Whether the norm's scale begins as 0.
+      bn_group_size: Images that share training statistics; 0 is the whole batch.
+      folded: Whether a BatchNorm is folded into the convolution.
+      dtype: Compute type.
+    """
+
+    features: int
+    size: int = 1
+    stride: int = 1
+    groups: int = 1
+    norm: str | None = "batch"
+    bias: bool = False
+    act: Callable[[jax.Array], jax.Array] | None = None
+    zero_init: bool = False
+    bn_group_size: int = 0
+    folded: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Maps x: [B, H, W, C] to [B, ⌈H / stride⌉, ⌈W / stride⌉, features]."""
+        folds = self.folded and self.norm == "batch"
+        if folds and train:
+            raise UserError(
+                "a deployed network has no norms left to train; train the network it was made "
+                "from and deploy the result"
+            )
+        fan_out = self.size**2 * self.features / self.groups
+        x = strided_conv(
+            self.features,
+            self.size,
+            self.stride,
+            self.dtype,
+            "conv",
+            feature_group_count=self.groups,
+            use_bias=self.bias or folds,
+            kernel_init=nn.initializers.normal(math.sqrt(2 / fan_out)),
+        )(x)
+        if self.norm == "batch" and not folds:
+            scale = 0.0 if self.zero_init else 1.0
+            norm = BatchNorm(self.bn_group_size, scale_init=scale, dtype=self.dtype, name="norm")
+            x = norm(x, train)
+        elif self.norm == "layer":
+            x = LayerNorm(dtype=self.dtype, name="norm")(x)
+        return x if self.act is None else self.act(x)
