@@ -8,7 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from inceptionnext_jax.errors import UserError
+
 Affine = tuple[np.ndarray, np.ndarray]
+
+
+def require_statistics(variables: Mapping[str, Any]) -> None:
+    """Raises UserError unless variables have the running statistics of BatchNorm."""
+    if "batch_stats" not in variables:
+        raise UserError(
+            f"variables hold {', '.join(variables) or 'nothing'}, but the running statistics of "
+            'BatchNorm are needed too; give {"params": …, "batch_stats": …}'
+        )
 
 
 def norm_affine(

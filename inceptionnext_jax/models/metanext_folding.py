@@ -6,8 +6,13 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.models.folding import Affine, fold_after, fold_before, norm_affine
+from inceptionnext_jax.models.folding import (
+    Affine,
+    fold_after,
+    fold_before,
+    norm_affine,
+    require_statistics,
+)
 from inceptionnext_jax.models.geometry import StageGeometry
 from inceptionnext_jax.models.stacking import stack_blocks, unstack_blocks
 
@@ -31,11 +36,8 @@ def fold_variables(
     Raises:
       UserError: BatchNorm's statistics are missing.
     """
-    if norm == "batch" and "batch_stats" not in variables:
-        raise UserError(
-            f"variables hold {', '.join(variables) or 'nothing'}, but the running statistics of "
-            'BatchNorm are needed too; give {"params": …, "batch_stats": …}'
-        )
+    if norm == "batch":
+        require_statistics(variables)
     flat = {name: flatten_dict(tree, sep="/") for name, tree in unstack_blocks(variables).items()}
     params, stats = flat["params"], flat.get("batch_stats", {})
 

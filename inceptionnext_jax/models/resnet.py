@@ -14,9 +14,8 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jax.typing import DTypeLike
 
-from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.family import Family
-from inceptionnext_jax.models.folding import fold_conv_norms
+from inceptionnext_jax.models.folding import fold_conv_norms, require_statistics
 from inceptionnext_jax.models.layers.conv_norm import ConvNorm
 from inceptionnext_jax.models.layers.drop import DropNoise, drop_path
 from inceptionnext_jax.models.layers.heads import PlainHead
@@ -95,11 +94,8 @@ class ResNet(ResidualNetwork):
         """
         if self.is_deployed:
             return self, dict(variables)
-        if self.norm == "batch" and "batch_stats" not in variables:
-            raise UserError(
-                f"variables hold {', '.join(variables) or 'nothing'}, but the running statistics "
-                'of BatchNorm are needed too; give {"params": …, "batch_stats": …}'
-            )
+        if self.norm == "batch":
+            require_statistics(variables)
         params = fold_conv_norms(variables["params"], variables.get("batch_stats", {}))
         rest = {name: tree for name, tree in variables.items() if name != "batch_stats"}
         return self.clone(is_deployed=True), {**rest, "params": params}

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from inceptionnext_jax.models.dense.fpn import Fpn
 from inceptionnext_jax.models.dense.heads import FcnHead, FpnHead, PixelHead, UperHead
 from inceptionnext_jax.models.deploy import deploy
-from inceptionnext_jax.models.folding import fold_conv_norms
+from inceptionnext_jax.models.folding import fold_conv_norms, require_statistics
 from inceptionnext_jax.models.layers.drop import DropNoise
 from inceptionnext_jax.models.layers.norm import BatchNorm
 
@@ -127,6 +127,7 @@ class Segmenter(nn.Module):
         """
         if self.is_deployed:
             return self, dict(variables)
+        require_statistics(variables)
         inner = {name: tree["backbone"] for name, tree in variables.items() if "backbone" in tree}
         backbone, found = deploy(self.backbone, inner)
         outer = {

@@ -240,6 +240,12 @@ def test_the_deployed_system_gives_the_same_logits(name, options):
     assert not [path for path in paths if "head/" in path and "/norm/" in path]
 
 
+def test_deploying_without_running_statistics_is_refused():
+    model = inx.create_model("upernet_convnext_atto", **SMALL)
+    with pytest.raises(UserError, match="running statistics of BatchNorm"):
+        deploy(model, {"params": random_variables(model)["params"]})
+
+
 def test_layer_decay_covers_the_backbone_of_every_family():
     for backbone in ("inceptionnext_tiny", "convnext_tiny", "swin_tiny", "resnet50"):
         name = f"upernet_{backbone}"
