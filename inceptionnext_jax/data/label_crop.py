@@ -10,8 +10,10 @@ NUM_UNIFORMS = 2 * TRIES
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels
 
 
-def choose_crop(labels: np.ndarray, uniforms: np.ndarray, crop: int, cat_max_ratio: float) -> Box:
-    """Chooses a window of up to `crop` pixels on a side, placed uniformly, as mmsegmentation does.
+def choose_crop(
+    labels: np.ndarray, uniforms: np.ndarray, crop: tuple[int, int], cat_max_ratio: float
+) -> Box:
+    """Chooses a window of up to `crop` pixels, placed uniformly, as mmsegmentation does.
 
     The first of ten draws counts in which there are several classes and none has `cat_max_ratio`
     or more of the labelled pixels; if there is none, the eleventh counts as it is.
@@ -19,10 +21,10 @@ def choose_crop(labels: np.ndarray, uniforms: np.ndarray, crop: int, cat_max_rat
     Args:
       labels: [H, W] integers, IGNORED where there is no label.
       uniforms: [NUM_UNIFORMS] float64 in [0, 1).
-      crop: Pixels; a smaller image keeps its size.
+      crop: Height and width in pixels; a smaller image keeps its size.
       cat_max_ratio: 1 takes the first draw.
     """
-    height, width = min(crop, labels.shape[0]), min(crop, labels.shape[1])
+    height, width = min(crop[0], labels.shape[0]), min(crop[1], labels.shape[1])
     spare_h, spare_w = labels.shape[0] - height, labels.shape[1] - width
     for attempt in range(TRIES):
         u, v = uniforms[2 * attempt : 2 * attempt + 2].tolist()

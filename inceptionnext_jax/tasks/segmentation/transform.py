@@ -70,7 +70,7 @@ class TrainTransform:
         image, labels = resize_image(image, size), resize_labels(labels, size)
         draws, rest = np.split(uniforms[2:], [label_crop.NUM_UNIFORMS])
         top, left, height, width = label_crop.choose_crop(
-            labels, draws, self.crop, self.cat_max_ratio
+            labels, draws, (self.crop, self.crop), self.cat_max_ratio
         )
         window = slice(top, top + height), slice(left, left + width)
         image, labels = image[window], labels[window]
