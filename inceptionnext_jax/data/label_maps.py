@@ -43,7 +43,7 @@ class LabelRule:
 
         label: a PNG file (grey of 1 to 16 bits, palette, or RGB where there are colours), stored
             ids as [H, W] integers, or colours as [H, W, 3] uint8.
-        name: the file, for messages.
+        name: the example's, for messages.
         Raises BadImageError when the file is damaged. Raises UserError when it is another kind of
         file or holds an id or a colour that no class has: the class list or the rule is wrong then,
         and so may be every other label.
@@ -53,8 +53,8 @@ class LabelRule:
             return self._from_ids(stored, name)
         if self.colors is None:
             raise UserError(
-                f"label map {name} is an RGB picture, and these classes have no colours; give each "
-                f"class its colour, or save the map as a grey PNG of class ids"
+                f"the label map of {name} is an RGB picture, and these classes have no colours; "
+                f"give each class its colour, or save the map as a grey PNG of class ids"
             )
         return self._from_colors(stored[:, :, :3], name)
 
@@ -79,8 +79,8 @@ class LabelRule:
         zero = "0 (no label), " if self.reduce_zero_label else ""
         ignored = "" if self.ignore_index is None else f" and {self.ignore_index} (ignored)"
         return (
-            f"label map {name} has id {wrong}, but {self.num_classes} classes have the ids {zero}"
-            f"{first} to {last}{ignored}; correct the class list, the label maps, "
+            f"the label map of {name} has id {wrong}, but {self.num_classes} classes have the ids "
+            f"{zero}{first} to {last}{ignored}; correct the class list, the label maps, "
             f"data.ignore_index or data.reduce_zero_label"
         )
 
@@ -90,10 +90,10 @@ class LabelRule:
         at = np.minimum(np.searchsorted(codes, stored), len(codes) - 1)
         unknown = stored[codes[at] != stored]
         if unknown.size:
-            code = int(unknown[0])
+            red, green, blue = int(unknown[0]).to_bytes(3, "big")
             raise UserError(
-                f"label map {name} has the colour {code >> 16} {code >> 8 & 255} {code & 255}, "
-                f"which no class has; add it to the class list"
+                f"the label map of {name} has the colour {red} {green} {blue}, which no class has; "
+                f"add it to the class list"
             )
         return values[at]
 
@@ -130,17 +130,17 @@ def _codes(pixels: np.ndarray) -> np.ndarray:
 
 def _decoded(file: bytes, name: str) -> np.ndarray:
     """The stored ids, [H, W], or colours, [H, W, 3 or 4] uint8, of a PNG file."""
-    with naming_damage(name):
+    with naming_damage(f"the label map of {name}"):
         opened = Image.open(io.BytesIO(file))
         kind, mode = opened.format, opened.mode
         pixels = np.asarray(opened)
     if kind != "PNG":
         raise UserError(
-            f"label map {name} is a {kind} file, expected PNG; save label maps as PNG (JPEG "
+            f"the label map of {name} is a {kind} file, expected PNG; save label maps as PNG (JPEG "
             f"changes ids)"
         )
     if mode == "LA":
-        raise UserError(f"label map {name} has an alpha channel; save it as plain grey")
+        raise UserError(f"the label map of {name} has an alpha channel; save it as plain grey")
     step = _GREY_STEPS.get(file[_BIT_DEPTH], 1) if mode == "L" else 1
     return pixels // step if step > 1 else pixels
 

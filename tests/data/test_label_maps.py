@@ -154,7 +154,7 @@ def test_colours_without_class_and_other_kinds_of_files_end_the_run():
 def test_damaged_label_maps_are_skipped_as_images_are():
     good = file(np.tile(IDS, (20, 20)))
     for damaged in (b"", b"no image", good[: len(good) // 2], good[:20]):
-        with pytest.raises(BadImageError, match=r"cannot decode b\.png"):
+        with pytest.raises(BadImageError, match=r"cannot decode the label map of b\.png"):
             LabelRule(4)(damaged, "b.png")
     image = file(np.zeros((60, 80, 3), np.uint8))
     source = [Example(image, good[:50], "b.png"), Example(image, good, "c.png")]
