@@ -94,7 +94,13 @@ def _evaluation(section: ConfigDict) -> None:
 
 
 def digits(config: ConfigDict) -> None:
-    """Makes this task's part of the variant `digits`: small scenes with digits."""
+    """Makes this task's part of the variant `digits`: small scenes with digits, a narrow head."""
+    config.batch_size = config.optim.lr_batch_size = 16
+    config.total_steps = 800
+    config.schedule.warmup_steps = 40
+    config.head.channels = 64
+    config.log.every_steps = 20
+    config.checkpoint.every_steps = config.eval.every_steps = 200
     config.data.name = "digit_scenes"
     config.data.image_size = 96
     config.data.resize = (160, 112)

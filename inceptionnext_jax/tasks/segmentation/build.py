@@ -9,6 +9,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import models
+from inceptionnext_jax.data.catalog import AbsentSource
 from inceptionnext_jax.data.dataset import Source
 from inceptionnext_jax.data.decode import BadImageError, image_size
 from inceptionnext_jax.data.label_map_catalog import known_label_maps, open_label_maps
@@ -159,8 +160,8 @@ def train_transform(config: ConfigDict, dataset: LabelMapDataset) -> TrainTransf
 
 def _evaluation_input(dataset: LabelMapDataset, views: Views) -> Input:
     """The input of evaluation: a transform for each shape of the images' views."""
-    if dataset.eval is None:
-        return Input(None, ())
+    if dataset.eval is None or isinstance(dataset.eval, AbsentSource):
+        return Input(dataset.eval, ())
     sizes = _sizes(dataset.eval)
     groups = defaultdict(list)
     for index, size in enumerate(sizes):
