@@ -42,7 +42,7 @@ class LabelRule:
         """Returns the class of each pixel or IGNORED, [H, W] int16.
 
         label: a PNG file (grey of 1 to 16 bits, palette, or RGB where there are colours), stored
-            ids as [H, W] integers, or colours as [H, W, 3] uint8.
+            ids as [H, W] integers, or colours as [H, W, 3] uint8 (or 4: alpha is dropped).
         name: the example's, for messages.
         Raises BadImageError when the file is damaged. Raises UserError when it is another kind of
         file or holds an id or a colour that no class has: the class list or the rule is wrong then,
@@ -56,7 +56,7 @@ class LabelRule:
                 f"the label map of {name} is an RGB picture, and these classes have no colours; "
                 f"give each class its colour, or save the map as a grey PNG of class ids"
             )
-        return self._from_colors(stored[:, :, :3], name)
+        return self._from_colors(stored, name)
 
     @property
     def ids(self) -> tuple[int, int]:
@@ -123,7 +123,7 @@ def _color_table(rule: LabelRule) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _codes(pixels: np.ndarray) -> np.ndarray:
-    """[..., 3] uint8 to [...] int32."""
+    """[..., 3] uint8 to [...] int32; alpha is dropped."""
     wide = pixels.astype(np.int32)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 

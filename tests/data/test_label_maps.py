@@ -133,6 +133,8 @@ def test_an_id_without_class_ends_the_run_and_is_named():
         assert not isinstance(raised.value, BadImageError)
     with pytest.raises(UserError, match="has id -1, but 4"):
         LabelRule(4)(IDS.astype(int) - 1, "a.png")
+    with pytest.raises(UserError, match="has id -1, but 4"):
+        LabelRule(4, ignore_index=65535)(IDS.astype(int) - 1, "a.png")
     with pytest.raises(UserError, match="has id 65537, but 4"):
         LabelRule(4)(IDS.astype(int) + 65534, "a.png")
 
