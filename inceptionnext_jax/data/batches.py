@@ -1,10 +1,10 @@
 """Batches by step: content is a function of (seed, step, global position) and of nothing else.
 
 This module knows sampling, workers, damage and order; the arrays of a batch are the transform's. A
-batch is made of chunks of consecutive rows, few enough for shared memory. Grain hands chunks to its worker
-processes in turn, so that all of them work on the same batch, and this process joins them into
-batches again. Grain's position is simply the chunk's number counted from start_step: continuing at
-any step costs nothing and needs no iterator state.
+batch is made of chunks of consecutive rows, few enough for shared memory. Grain hands chunks to its
+worker processes in turn, so that all of them work on the same batch, and this process joins them
+into batches again. Grain's position is simply the chunk's number counted from start_step:
+continuing at any step costs nothing and needs no iterator state.
 """
 
 import gc

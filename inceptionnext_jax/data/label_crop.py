@@ -37,4 +37,4 @@ def choose_crop(
 
 def _is_varied(labels: np.ndarray, cat_max_ratio: float) -> bool:
     counts = np.bincount(labels[labels != IGNORED].ravel())
-    return np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < cat_max_ratio
+    return bool(np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < cat_max_ratio)

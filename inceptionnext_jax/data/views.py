@@ -31,11 +31,11 @@ class Axis(NamedTuple):
 
     Attributes:
       window: Length of each, in pixels.
-      count: Their number.
+      number: Of windows.
     """
 
     window: int
-    count: int
+    number: int
 
 
 ViewShape = tuple[Axis, Axis]  # rows, columns
@@ -73,7 +73,7 @@ class Views:
         """
         kinds = tuple(
             (self._axis(resized[0]), self._axis(resized[1]))
-            for resized in map(lambda factor: self._resized(size, factor), self.scales)
+            for resized in (self._resized(size, factor) for factor in self.scales)
         )
         return tuple(shape for shape in kinds for _ in self._mirrorings)
 
@@ -135,7 +135,7 @@ class Views:
         return Axis(self.crop, -(-(length - self.crop) // self.stride) + 1)
 
     def _starts(self, length: int, axis: Axis) -> list[int]:
-        return [min(i * self.stride, length - axis.window) for i in range(axis.count)]
+        return [min(i * self.stride, length - axis.window) for i in range(axis.number)]
 
     def _windows(self, pixels: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
         tops, lefts = self._starts(pixels.shape[0], rows), self._starts(pixels.shape[1], columns)
@@ -148,7 +148,7 @@ class Views:
     def _matrix(self, original: int, resized: int, axis: Axis, mirrored: bool) -> np.ndarray:
         """Returns [original, windows · positions] float32."""
         enlarge = bilinear_matrix(self.grid(axis.window), axis.window)
-        parts = np.zeros((resized, axis.count, enlarge.shape[1]))
+        parts = np.zeros((resized, axis.number, enlarge.shape[1]))
         covered = np.zeros((resized, 1, 1))
         for i, start in enumerate(self._starts(resized, axis)):
             parts[start : start + axis.window, i] = enlarge

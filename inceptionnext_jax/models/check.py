@@ -69,7 +69,9 @@ def system_options(model: ConfigDict, head: ConfigDict | None = None) -> dict[st
     Keys of `head` that are None leave a system its own value.
     """
     options = {key: model[key] for key in model if key != "name"}
-    return options | {key: head[key] for key in head or () if head[key] is not None}
+    if head is not None:
+        options |= {key: head[key] for key in head if head[key] is not None}
+    return options
 
 
 def _check_name(section: Section, name: object, kinds: Sequence[str]) -> None:

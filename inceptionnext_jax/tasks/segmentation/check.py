@@ -61,9 +61,10 @@ def _check_loss(loss: ConfigDict) -> list[str]:
     section.choice("normalizer", NORMALIZERS)
     section.number("aux_weight", at_least=0)
     section.sequence("class_weights")
-    if section.is_set("class_weights"):
-        if not all(is_number(weight) and weight >= 0 for weight in loss.class_weights):
-            section.fail("class_weights", "must be numbers >= 0, one for each class, or ()")
+    if section.is_set("class_weights") and not all(
+        is_number(weight) and weight >= 0 for weight in loss.class_weights
+    ):
+        section.fail("class_weights", "must be numbers >= 0, one for each class, or ()")
     section.fraction("ohem_threshold", above=0, optional=True)
     section.count("ohem_min_kept", least=1)
     return section.problems

@@ -40,10 +40,11 @@ class PixelLoss:
             weights *= jnp.asarray(self.class_weights, logits.dtype)[classes]
         total = labels.size if self.normalizer == "all" else jnp.maximum(weights.sum(), 1e-12)
         if self.ohem_threshold is not None:
-            weights *= self._hard(jax.lax.stop_gradient(jnp.exp(log_probs)), valid)
+            probs = jax.lax.stop_gradient(jnp.exp(log_probs))
+            weights *= self._hard(probs, valid, self.ohem_threshold)
         return -(weights * log_probs).sum() / total
 
-    def _hard(self, probs: jax.Array, valid: jax.Array) -> jax.Array:
+    def _hard(self, probs: jax.Array, valid: jax.Array, threshold: float) -> jax.Array:
         """Returns 1 for the pixels that count, [N, H, W].
 
         probs: Probabilities of the pixels' own classes.
@@ -52,7 +53,7 @@ class PixelLoss:
         ascending = jnp.sort(jnp.where(valid, probs, jnp.inf).ravel())
         # Where fewer pixels are labelled than are to be kept, all of them count.
         last = jnp.minimum(kept, valid.sum() - 1)
-        limit = jnp.maximum(ascending[last], self.ohem_threshold)
+        limit = jnp.maximum(ascending[last], threshold)
         return (probs < limit).astype(probs.dtype)
 
 

@@ -141,8 +141,9 @@ class Segmentation:
     def _confusion(self, variables: Variables, batch: Batch) -> jax.Array:
         """Matrices [D, M, K, K] int32 of one image for each device, rows true."""
         labels, classes = batch["label"].astype(jnp.int32), len(self.class_names)
+        canvas = (labels.shape[1], labels.shape[2])
         views = {n: a for n, a in batch.items() if n not in ("label", "size", "mask", "index")}
-        found = self.predict(variables, views, batch["size"], labels.shape[1:])
+        found = self.predict(variables, views, batch["size"], canvas)
         cells = jnp.where(labels == IGNORED, classes, labels)[:, None] * classes + found
 
         def count(cells: jax.Array) -> jax.Array:

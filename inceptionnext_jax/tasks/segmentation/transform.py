@@ -132,10 +132,10 @@ def view_specs(views: Views, shapes: tuple[ViewShape, ...], canvas: Size) -> dic
     """Returns the arrays of views of these shapes, of images that lie on a canvas."""
     specs = {}
     for i, (rows, columns) in enumerate(shapes):
-        windows = (rows.count * columns.count, rows.window, columns.window, 3)
+        windows = (rows.number * columns.number, rows.window, columns.window, 3)
         specs[f"windows_{i}"] = ArraySpec(windows, "uint8")
         for name, axis, length in (("rows", rows, canvas[0]), ("columns", columns, canvas[1])):
-            positions = axis.count * views.grid(axis.window)
+            positions = axis.number * views.grid(axis.window)
             specs[f"{name}_{i}"] = ArraySpec((length, positions), "float32")
     return specs
 

@@ -120,8 +120,8 @@ def test_views_resize_as_the_reference_and_agree_with_their_shapes():
         assert len(arrays) == 3 * len(shapes) == 12
         for i, (rows, columns) in enumerate(shapes):
             windows = arrays[f"windows_{i}"].shape
-            assert windows == (rows.count * columns.count, rows.window, columns.window, 3)
-            positions = columns.count * several.grid(columns.window)
+            assert windows == (rows.number * columns.number, rows.window, columns.window, 3)
+            positions = columns.number * several.grid(columns.window)
             assert arrays[f"columns_{i}"].shape == (size[1], positions)
             for name in ("rows", "columns"):  # averages of positions
                 np.testing.assert_allclose(arrays[f"{name}_{i}"].sum(axis=1), 1, rtol=1e-5)
