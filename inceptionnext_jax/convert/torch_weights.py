@@ -17,7 +17,7 @@ from inceptionnext_jax.convert.tables import family, locate
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.family import Path
 from inceptionnext_jax.models.names import Leaf, Table
-from inceptionnext_jax.models.registry import create_model
+from inceptionnext_jax.models.registry import create_model, shown_options
 from inceptionnext_jax.models.stacking import unstack_blocks
 
 # Kept by PyTorch's BatchNorm besides its statistics; meaningless with a momentum.
@@ -41,6 +41,7 @@ def from_torch(
       num_classes: Expected number; None takes it from the classifier.
       deployed: Whether the arrays are of the deployed form, a model with `is_deployed=True`.
       **options: Options of `create_model`, such as `stage_depths`, that the net was made with.
+        Those of a dense system that its arrays show need not be given (`shown_options`).
 
     Returns:
       {"params": …} and, where the model has them, "batch_stats" and "host", of float32 numpy
@@ -54,6 +55,7 @@ def from_torch(
     if num_classes is None:
         biases = (arrays.get(locate(table, known.classifier[1:])[0]) for table in known.namings)
         num_classes = _length(next((bias for bias in biases if bias is not None), None))
+    options = {**_shown_options(name, known.namings, arrays), **options}
     template, leaves = _template(name, num_classes, options, deployed), {}
     for path, value in known.implied.items():
         leaves[path] = np.full(template.pop(path).shape, value, np.float32)
@@ -100,7 +102,8 @@ def to_torch(
     flat = traverse_util.flatten_dict(unstack_blocks(variables))
     arrays = {path: _as_numpy(value) for path, value in flat.items()}
     num_classes = _length(arrays.get(known.classifier))
-    template = _template(name, num_classes, options, deployed)
+    shown = shown_options(name, lambda path: np.shape(arrays[path]) if path in arrays else None)
+    template = _template(name, num_classes, {**shown, **options}, deployed)
     _check_implied(known.implied, arrays)
     problems, state_dict = Problems(), {}
     for path, expected in template.items():
@@ -215,6 +218,21 @@ def _shapes(model: nn.Module) -> dict[Path, jax.ShapeDtypeStruct]:
     return traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), image))
 
 
+def _shown_options(
+    name: str, tables: Sequence[Table], arrays: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """Returns the options of a dense system that arrays in the names of one of the tables show."""
+
+    def shape_of(path: Path) -> tuple[int, ...] | None:
+        for table in tables:
+            key, leaf = locate(table, path[1:])
+            if key in arrays:
+                return _our_shape(leaf, arrays[key])
+        return None
+
+    return shown_options(name, shape_of)
+
+
 def _coverage(
     table: Table,
     template: Mapping[Path, jax.ShapeDtypeStruct],
@@ -230,6 +248,13 @@ def _coverage(
 
 def _torch_shape(leaf: Leaf, ours: jax.ShapeDtypeStruct) -> tuple[int, ...]:
     return leaf.to_torch(np.broadcast_to(np.False_, ours.shape)).shape
+
+
+def _our_shape(leaf: Leaf, theirs: np.ndarray) -> tuple[int, ...] | None:
+    try:
+        return leaf.from_torch(theirs).shape
+    except (IndexError, ValueError):  # another rank; the mismatch is reported later
+        return None
 
 
 def _as_numpy(value: Any) -> np.ndarray:
