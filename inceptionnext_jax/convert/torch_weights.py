@@ -22,8 +22,9 @@ from inceptionnext_jax.models.stacking import unstack_blocks
 
 # Kept by PyTorch's BatchNorm besides its statistics; meaningless with a momentum.
 _COUNTER = "num_batches_tracked"
-# Arrays without learned values: the counter and, in older files of Swin, pairs of positions.
-_DERIVED = (_COUNTER, "relative_position_index", "attn_mask")
+# Arrays that networks do not need: the counter; in older files of Swin, pairs of positions; what
+# masked images had in pre-training.
+_NEEDLESS = (_COUNTER, "relative_position_index", "attn_mask", "mask_token")
 
 
 def from_torch(
@@ -52,6 +53,10 @@ def from_torch(
     """
     arrays = {key: _as_numpy(value) for key, value in state_dict.items()}
     known = family(name, deployed)
+    if other := next((known.others[key] for key in known.others if key in arrays), None):
+        raise UserError(
+            f"the state dict is of {other}; {name} is another network, take weights of that one"
+        )
     if num_classes is None:
         biases = (arrays.get(locate(table, known.classifier[1:])[0]) for table in known.namings)
         num_classes = _length(next((bias for bias in biases if bias is not None), None))
@@ -66,8 +71,8 @@ def from_torch(
         used.add(key)
         if problems.check(key, arrays.get(key), _torch_shape(leaf, expected)):
             leaves[path] = np.array(leaf.from_torch(arrays[key]), np.float32, order="C")
-    derived = {key for key in arrays if key.rpartition(".")[2] in _DERIVED}
-    for key in sorted(arrays.keys() - used - derived):
+    needless = {key for key in arrays if key.rpartition(".")[2] in _NEEDLESS}
+    for key in sorted(arrays.keys() - used - needless):
         problems.unexpected(key, arrays[key])
     problems.report(f"the state dict does not fit {name} with {num_classes} classes")
     return traverse_util.unflatten_dict(leaves)

@@ -35,6 +35,8 @@ class Family:
         systems, given `dtype` and `name`; None where they have none.
       backbones: Tables of names of such backbones, made by `names.backbone_rules`, by layout.
         Without "mmseg", mmsegmentation's names are timm's.
+      others: Other networks by an array's name in PyTorch that they have and these lack: files of
+        them are refused by what they are.
     """
 
     namings: tuple[Table, ...] = ()
@@ -47,6 +49,7 @@ class Family:
     deployed: "Family | None" = None
     output_norm: Callable[..., nn.Module] | None = None
     backbones: Mapping[str, Table] = dataclasses.field(default_factory=dict, hash=False)
+    others: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     def naming(self, layout: str) -> Table:
         """Returns the table of a layout; raises UserError for one that the networks lack."""

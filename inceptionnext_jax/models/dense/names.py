@@ -71,4 +71,5 @@ def system_family(backbone: Family) -> Family:
         layouts=layouts,
         implied={(path[0], "backbone", *path[1:]): v for path, v in backbone.implied.items()},
         classifier=CLASSIFIER,
+        others={f"backbone.{name}": what for name, what in backbone.others.items()},
     )
