@@ -160,6 +160,7 @@ def test_a_slope_that_does_not_reach_one_is_noted():
         ({"schedule.name": "polly"}, "did you mean poly"),
         ({"optim.layer_decay": 1.2}, r"optim.layer_decay=1.2 must be in \[0, 1\]"),
         ({"optim.layer_decay": 0.0}, "optim.layer_decay=0.0 must be > 0"),
+        ({"optim.layer_groups": "stages"}, "did you mean stage"),
         ({"optim.momentum": 1.0}, r"optim.momentum=1.0 must be in \[0, 1\)"),
         ({"optim.name": "lambs"}, "did you mean lamb"),
     ],
