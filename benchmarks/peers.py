@@ -6,7 +6,6 @@ When ready, the process prints one line of JSON: facts about the compiled progra
 for the common input. It answers each line "N" with the CPU and wall seconds of N calls.
 """
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -343,24 +342,6 @@ PEERS: dict[str, Callable[[Case], Runner]] = {
     "onnxruntime": onnxruntime_peer,
     "openvino": openvino_peer,
 }
-PACKAGES = {
-    **dict.fromkeys(("transformers", "transformers channels-last"), ("transformers",)),
-    "zeromodels": ("zeromodels", "keras"),
-    "keras.applications": ("keras",),
-    "onnxruntime": ("onnxruntime", "onnxscript"),
-    "openvino": ("openvino", "onnxscript"),
-}
-
-
-def missing(peer: str) -> list[str]:
-    """Returns the packages that the peer needs but this environment lacks."""
-    found = []
-    for name in PACKAGES.get(peer, ()):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            importlib.metadata.version(name)
-            continue
-        found.append(name)
-    return found
 
 
 def make_weights(case: Case) -> None:

@@ -15,7 +15,9 @@ are installed.
 """
 
 import argparse
+import contextlib
 import dataclasses
+import importlib.metadata
 import json
 import os
 import re
@@ -30,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import environment, programs
-from benchmarks.peers import Case, missing
+from benchmarks.peers import Case
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "ours"
@@ -70,6 +72,13 @@ SUITES: dict[str, list[tuple[str, str, tuple[int, ...], tuple[str, ...]]]] = {
         )
     ],
 }  # fmt: skip
+PACKAGES = {
+    **dict.fromkeys(("transformers", "transformers channels-last"), ("transformers",)),
+    "zeromodels": ("zeromodels", "keras"),
+    "keras.applications": ("keras",),
+    "onnxruntime": ("onnxruntime", "onnxscript"),
+    "openvino": ("openvino", "onnxscript"),
+}
 QUICK = [("inceptionnext_atto", "infer", (1,), ("ours, grouped convolutions", "timm eager"))]
 
 
@@ -175,6 +184,17 @@ def compare(case: Case, peers: Sequence[str], rounds: int) -> dict[str, Any]:
             if name != OURS
         },
     }
+
+
+def missing(peer: str) -> list[str]:
+    """Returns the packages that the peer needs but this environment lacks."""
+    found = []
+    for name in PACKAGES.get(peer, ()):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.version(name)
+            continue
+        found.append(name)
+    return found
 
 
 class PeerError(Exception):
