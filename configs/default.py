@@ -106,7 +106,11 @@ def _schedule() -> ConfigDict:
     schedule = ConfigDict()
     schedule.name = "cosine"  # cosine | constant | poly | step
     schedule.warmup_epochs = 20.0
+    schedule.warmup_steps = optional(int)  # None: warmup_epochs count instead
     schedule.warmup_lr = 1e-6
+    schedule.warmup_factor = optional(float)  # of the peak rate, instead of warmup_lr
+    # poly and step only: the warm-up scales the curve or lies before it: scaled | before
+    schedule.warmup = "scaled"
     schedule.min_lr = 1e-5  # final rate of cosine and poly
     schedule.cooldown_epochs = 10.0  # at the last rate, after total_epochs
     schedule.per = "epoch"  # the rate changes every: epoch | step

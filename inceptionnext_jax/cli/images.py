@@ -72,7 +72,7 @@ def read_images(
 
 
 def _in_folder(folder: str) -> Iterator[str]:
-    from inceptionnext_jax.data.folder import IMAGE_SUFFIXES
+    from inceptionnext_jax.data.paths import IMAGE_SUFFIXES
 
     count = 0
     for parent, folders, files in os.walk(folder):

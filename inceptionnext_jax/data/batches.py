@@ -1,10 +1,10 @@
 """Batches by step: content is a function of (seed, step, global position) and of nothing else.
 
 This module knows sampling, workers, damage and order; the arrays of a batch are the transform's. A
-batch is made of chunks of up to CHUNK_ROWS consecutive rows. Grain hands chunks to its worker
-processes in turn, so that all of them work on the same batch, and this process joins them into
-batches again. Grain's position is simply the chunk's number counted from start_step: continuing at
-any step costs nothing and needs no iterator state.
+batch is made of chunks of consecutive rows, few enough for shared memory. Grain hands chunks to its
+worker processes in turn, so that all of them work on the same batch, and this process joins them
+into batches again. Grain's position is simply the chunk's number counted from start_step:
+continuing at any step costs nothing and needs no iterator state.
 """
 
 import gc
@@ -32,7 +32,8 @@ from inceptionnext_jax.data.transform import ArraySpec, Transform
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.types import HostBatch
 
-CHUNK_ROWS = 32  # 4.8 MB at 224 pixels: small enough for shared memory, large enough for pickling
+CHUNK_ROWS = 32  # 4.8 MB at 224 pixels: large enough for the cost of pickling
+CHUNK_BYTES = 64 * 2**20  # at most, where one row is not larger: small enough for shared memory
 _ENDLESS = 2**40  # steps; "no stop_step"
 _BAD = "bad"  # a chunk's column of damaged examples, which batches do not have
 
@@ -148,7 +149,8 @@ class _Chunks:
     def __init__(self, rows: _Rows, start_step: int, stop_step: int | None):
         self.rows = rows
         self.start_step = start_step
-        self.per_step = math.ceil(rows.num_rows / CHUNK_ROWS)
+        self.chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(map(_row_bytes, rows.specs))))
+        self.per_step = math.ceil(rows.num_rows / self.chunk_rows)
         steps = _ENDLESS if stop_step is None else max(0, stop_step - start_step)
         self.length = steps * self.per_step
 
@@ -157,8 +159,13 @@ class _Chunks:
 
     def __getitem__(self, item: int) -> HostBatch:
         step, chunk = divmod(int(item), self.per_step)
-        lo = chunk * CHUNK_ROWS
-        return self.rows.make(self.start_step + step, lo, min(lo + CHUNK_ROWS, self.rows.num_rows))
+        lo = chunk * self.chunk_rows
+        hi = min(lo + self.chunk_rows, self.rows.num_rows)
+        return self.rows.make(self.start_step + step, lo, hi)
+
+
+def _row_bytes(spec: BatchSpec) -> int:
+    return sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in spec.values())
 
 
 class BatchIterator(Iterator[HostBatch]):

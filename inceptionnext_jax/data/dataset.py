@@ -10,12 +10,13 @@ class Example(NamedTuple):
     """One labelled image.
 
     image: an encoded file (bytes) or a decoded image, [H, W, 3] uint8.
-    label: class index, 0 <= label < num_classes; for multi-label data [num_classes] uint8, 0 or 1.
+    label: class index, 0 <= label < num_classes; for multi-label data [num_classes] uint8, 0 or 1;
+        for label maps an encoded file (bytes) or the stored ids, [H, W] integers.
     name: the image's origin, for messages.
     """
 
     image: bytes | np.ndarray
-    label: int | np.ndarray
+    label: int | bytes | np.ndarray
     name: str
 
 
@@ -33,18 +34,16 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """An opened data set; a missing split is None.
+class Splits:
+    """An opened data set of any kind; a missing split is None.
 
     class_names: one name per class index, as in the data.
-    multi_label: whether images have any number of classes instead of one.
     """
 
     name: str
     train: Source | None
     eval: Source | None
     class_names: tuple[str, ...]
-    multi_label: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -57,3 +56,13 @@ class Dataset:
     @property
     def num_eval(self) -> int:
         return 0 if self.eval is None else len(self.eval)
+
+
+@dataclass(frozen=True)
+class Dataset(Splits):
+    """Images with classes.
+
+    multi_label: whether images have any number of classes instead of one.
+    """
+
+    multi_label: bool = False

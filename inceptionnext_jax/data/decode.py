@@ -12,6 +12,7 @@ import contextlib
 import io
 import re
 import warnings
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -39,13 +40,32 @@ def decode_pil(image: bytes | np.ndarray, name: str = "image") -> Image.Image:
     """
     if isinstance(image, np.ndarray):
         return Image.fromarray(image)
+    with naming_damage(name):
+        opened: Image.Image = Image.open(io.BytesIO(image))
+        if opened.mode.startswith("I"):
+            opened = _high_byte(opened)
+        return opened.convert("RGB")
+
+
+def image_size(image: bytes | np.ndarray, name: str = "image") -> tuple[int, int]:
+    """Returns the (height, width) that `decode_pil` would give, from the file's header alone.
+
+    Raises BadImageError naming the image if it has no readable header.
+    """
+    if isinstance(image, np.ndarray):
+        return image.shape[0], image.shape[1]
+    with naming_damage(name):
+        width, height = Image.open(io.BytesIO(image)).size
+        return height, width
+
+
+@contextlib.contextmanager
+def naming_damage(name: str) -> Iterator[None]:
+    """Turns anything that goes wrong while Pillow reads the file `name` into a BadImageError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF and the like: the pixels are fine
-            opened: Image.Image = Image.open(io.BytesIO(image))
-            if opened.mode.startswith("I"):
-                opened = _high_byte(opened)
-            return opened.convert("RGB")
+            yield
     except Exception as error:  # an untrusted file can be wrong in any way
         why = re.sub(r" <_io.BytesIO object at \w+>", "", " ".join(str(error).split()))
         raise BadImageError(f"cannot decode {name}: {why}; replace or remove this file") from error

@@ -8,12 +8,16 @@ import numpy as np
 
 from inceptionnext_jax.data.dataset import Dataset, Example
 from inceptionnext_jax.data.multilabel import MultiLabelSource, Row, multi_hot, read_rows
+from inceptionnext_jax.data.paths import (
+    EVAL_FOLDERS,
+    IMAGE_SUFFIXES,
+    PathList,
+    find_split,
+    path_list,
+    read_bytes,
+)
 from inceptionnext_jax.errors import UserError, suggestion
 
-IMAGE_SUFFIXES = (
-    ".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif",
-)  # fmt: skip
-EVAL_FOLDERS = ("val", "validation", "test")
 _LAYOUT = "expected DIR/train/<class>/*.JPEG and DIR/val/<class>/*.JPEG"
 
 
@@ -21,29 +25,18 @@ _LAYOUT = "expected DIR/train/<class>/*.JPEG and DIR/val/<class>/*.JPEG"
 class FolderSource:
     """Image files of one split, read on access.
 
-    Paths are kept as one buffer, since a million strings would be slow to send to each worker.
-
-    paths: all paths below `root`, UTF-8 with surrogates, joined.
-    ends: [N] int64, end of each path in `paths`.
     labels: [N] int32.
     """
 
-    root: str
-    paths: bytes
-    ends: np.ndarray
+    files: PathList
     labels: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Example:
-        start = int(self.ends[index - 1]) if index else 0
-        path = os.path.join(self.root, os.fsdecode(self.paths[start : int(self.ends[index])]))
-        try:
-            with open(path, "rb") as file:
-                return Example(file.read(), int(self.labels[index]), path)
-        except OSError as error:
-            raise UserError(f"cannot read image {path}: {error.strerror}") from error
+        path = os.path.join(self.files.root, self.files[index])
+        return Example(read_bytes(path), int(self.labels[index]), path)
 
 
 def open_folder(directory: str | None, *, train_split: str, eval_split: str) -> Dataset:
@@ -63,12 +56,12 @@ def open_folder(directory: str | None, *, train_split: str, eval_split: str) -> 
     if not root.is_dir():
         raise UserError(f"data.dir={directory} is not a folder; {_LAYOUT}")
     tables = [
-        _find_split(root, names, ".csv") for names in ((train_split,), (eval_split, *EVAL_FOLDERS))
+        find_split(root, names, ".csv") for names in ((train_split,), (eval_split, *EVAL_FOLDERS))
     ]
     if any(tables):
         return _open_tables(root, *tables)
-    train_root = _find_split(root, (train_split,))
-    eval_root = _find_split(root, (eval_split, *EVAL_FOLDERS))
+    train_root = find_split(root, (train_split,))
+    eval_root = find_split(root, (eval_split, *EVAL_FOLDERS))
     class_root = train_root or eval_root
     if class_root is None:
         raise UserError(
@@ -103,18 +96,7 @@ def _open_tables(root: Path, train: Path | None, evaluation: Path | None) -> Dat
 
 
 def _files(root: Path, rows: list[Row]) -> FolderSource:
-    return _source(root, [os.fsencode(row.file) for row in rows], [0] * len(rows))
-
-
-def _find_split(root: Path, names: tuple[str, ...], suffix: str = "") -> Path | None:
-    for name in names:
-        inside = os.path.normpath(name) == name and name not in ("", ".", "..")
-        if not inside or os.path.isabs(name) or os.sep in name:
-            raise UserError(f"split {name!r} is not the name of a folder inside {root}")
-        path = root / f"{name}{suffix}"
-        if path.is_file() if suffix else path.is_dir():
-            return path
-    return None
+    return FolderSource(path_list(root, (row.file for row in rows)), np.zeros(len(rows), np.int32))
 
 
 def _class_names(split_root: Path) -> tuple[str, ...]:
@@ -148,15 +130,6 @@ def _list_split(split_root: Path, class_names: tuple[str, ...]) -> FolderSource:
                 f"class folder {split_root / name} holds no images "
                 f"({', '.join(IMAGE_SUFFIXES)}); add some or remove it"
             )
-        paths += [os.fsencode(os.path.join(name, file)) for file in files]
+        paths += [os.path.join(name, file) for file in files]
         labels += [class_names.index(name)] * len(files)
-    return _source(split_root, paths, labels)
-
-
-def _source(root: Path, paths: list[bytes], labels: list[int]) -> FolderSource:
-    return FolderSource(
-        root=str(root),
-        paths=b"".join(paths),
-        ends=np.cumsum([len(path) for path in paths], dtype=np.int64),
-        labels=np.array(labels, np.int32),
-    )
+    return FolderSource(path_list(split_root, paths), np.array(labels, np.int32))

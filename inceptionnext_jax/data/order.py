@@ -1,8 +1,11 @@
 """Which example each row of each step shows, and by which transform."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
 
 from inceptionnext_jax.data import sampler
 
@@ -71,3 +74,38 @@ class OnceEach:
     def index(self, step: int, position: int) -> int:
         index = step * self.batch_size + position
         return index if index < self.num_examples else NO_EXAMPLE
+
+
+@dataclass(frozen=True)
+class ByShape:
+    """Evaluation with several shapes: all examples of one shape, then all of the next.
+
+    groups: the examples of each shape, in the order of the transforms; together each exactly once.
+    """
+
+    batch_size: int
+    groups: Sequence[np.ndarray]
+
+    @property
+    def num_steps(self) -> int | None:
+        return sum(map(self._steps_of, self.groups))
+
+    def transform(self, step: int) -> int:
+        return self._locate(step)[0]
+
+    def index(self, step: int, position: int) -> int:
+        number, step = self._locate(step)
+        at = step * self.batch_size + position
+        group = self.groups[number]
+        return int(group[at]) if at < len(group) else NO_EXAMPLE
+
+    def _steps_of(self, group: np.ndarray) -> int:
+        return math.ceil(len(group) / self.batch_size)
+
+    def _locate(self, step: int) -> tuple[int, int]:
+        """Returns (number of the group, step within it)."""
+        for number, group in enumerate(self.groups):
+            if step < self._steps_of(group):
+                return number, step
+            step -= self._steps_of(group)
+        raise IndexError(f"no step {step} after the last group")

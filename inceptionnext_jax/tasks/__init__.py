@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from inceptionnext_jax.tasks.kind import TaskKind
 
 # Modules are imported when they are used: loader processes need little of them.
-_KINDS: dict[str, Any] = {"classification": "inceptionnext_jax.tasks.classification.build"}
+_KINDS: dict[str, Any] = {
+    name: f"{__name__}.{name}.build" for name in ("classification", "segmentation")
+}
 
 
 def task_names() -> list[str]:

@@ -144,7 +144,8 @@ def _resolve_schedule(
 ) -> tuple[int, ScheduleSettings]:
     """Total steps and the schedule, with the batch's learning rate and the warm-up that fits."""
     s, optim = config.schedule, config.optim
-    peak, warmup, total_epochs = optim.lr, s.warmup_epochs, config.total_epochs
+    peak, total_epochs = optim.lr, config.total_epochs
+    warmup = s.warmup_epochs if s.warmup_steps is None else s.warmup_steps / steps_per_epoch
     if optim.lr_batch_size and optim.lr_batch_size != config.batch_size:
         peak = optim.lr * config.batch_size / optim.lr_batch_size
         notes.append(
@@ -176,7 +177,7 @@ def _resolve_schedule(
     return total_steps, ScheduleSettings(
         name=s.name,
         peak_lr=peak,
-        warmup_lr=s.warmup_lr,
+        warmup_lr=s.warmup_lr if s.warmup_factor is None else s.warmup_factor * peak,
         min_lr=s.min_lr,
         warmup_epochs=warmup,
         total_epochs=total_epochs,
@@ -185,6 +186,7 @@ def _resolve_schedule(
         power=s.power,
         decay_epochs=tuple(s.decay_epochs),
         decay_rate=s.decay_rate,
+        warmup=s.warmup,
     )
 
 

@@ -17,6 +17,7 @@ Schedule = Callable[[int], float]
 CURVES = ("cosine", "constant", "poly", "step")
 UNITS = ("epoch", "step")  # in which the rate is constant
 SLOPE_CURVES = ("linear", "cosine")
+WARMUPS = ("scaled", "before")  # of poly and step
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,13 @@ class ScheduleSettings:
     power: float = 1.0  # poly only
     decay_epochs: tuple[float, ...] = ()  # step only
     decay_rate: float = 0.1  # step only
+    warmup: str = "scaled"  # poly and step only: one of WARMUPS
 
 
 def make_schedule(settings: ScheduleSettings) -> Schedule:
     """Returns step -> lr, where `step` updates are already done (0 for the first)."""
     if settings.name in ("poly", "step"):
-        return lambda step: _with_openmmlab_warmup(settings, step)
+        return lambda step: _openmmlab(settings, step)
     if settings.per == "epoch":
         return lambda step: _per_epoch(settings, step // settings.steps_per_epoch)
     return lambda step: _per_step(settings, step)
@@ -56,6 +58,9 @@ def check_schedule(config: ConfigDict) -> list[str]:
     durations, rates = ("warmup_epochs", "cooldown_epochs", "slope_epochs"), ("warmup_lr", "min_lr")
     for key in (*durations, *rates):
         section.number(key, at_least=0)
+    section.choice("warmup", WARMUPS)
+    section.count("warmup_steps", optional=True)
+    section.fraction("warmup_factor", optional=True)
     section.number("power", above=0)
     section.fraction("decay_rate", above=0)
     section.sequence("decay_epochs")
@@ -143,11 +148,13 @@ def _cosine(s: ScheduleSettings, share: float) -> float:
     return s.min_lr + 0.5 * (s.peak_lr - s.min_lr) * (1 + math.cos(math.pi * share))
 
 
-def _with_openmmlab_warmup(s: ScheduleSettings, step: int) -> float:
-    """The schedules of dense prediction: the curve runs from the start, and warm-up scales it.
+def _openmmlab(s: ScheduleSettings, step: int) -> float:
+    """The schedules of dense prediction, as mmsegmentation and mmdetection count.
 
-    During warm-up the rate is the curve's times a factor that rises linearly from
-    warmup_lr / peak_lr to 1 (mmcv's `LrUpdaterHook`, which mmsegmentation and mmdetection use).
+    scaled: the curve runs from the start, and a factor that rises linearly from
+    warmup_lr / peak_lr to 1 scales it during warm-up (mmcv 1.x, `LrUpdaterHook`; the papers' runs).
+    before: the rate rises linearly to its peak in the last update of the warm-up, and the
+    polynomial begins after it and reaches its minimum in the last update (mmengine).
     """
     if s.per == "epoch":
         time, warmup, total = step // s.steps_per_epoch, s.warmup_epochs, s.total_epochs
@@ -155,9 +162,12 @@ def _with_openmmlab_warmup(s: ScheduleSettings, step: int) -> float:
     else:
         time, warmup, total = step, _steps(s, s.warmup_epochs), _steps(s, s.total_epochs)
         decay_times = tuple(_steps(s, epochs) for epochs in s.decay_epochs)
+    before = s.warmup == "before"
+    if before and time < warmup:
+        return s.warmup_lr + (s.peak_lr - s.warmup_lr) * time / max(warmup - 1, 1)
     if s.name == "poly":
-        left = max(1 - time / total, 0)
-        rate = (s.peak_lr - s.min_lr) * left**s.power + s.min_lr
+        share = (time - warmup) / max(total - warmup - 1, 1) if before else time / total
+        rate = (s.peak_lr - s.min_lr) * max(1 - share, 0) ** s.power + s.min_lr
     else:
         rate = s.peak_lr * s.decay_rate ** sum(time >= decay for decay in decay_times)
     if time < warmup:

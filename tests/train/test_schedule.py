@@ -1,8 +1,11 @@
 """The learning rate at every epoch, against timm and against the authors' iteration formula."""
 
+import json
 import math
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from configs import default
@@ -146,9 +149,42 @@ def test_a_slope_that_does_not_reach_one_is_noted():
     assert not [note for note in notes if "slope" in note]
 
 
+@pytest.mark.parametrize("row", ["upernet", "semantic_fpn"])
+@pytest.mark.parametrize("warmup", ["scaled", "before"])
+def test_poly_equals_mmsegmentation_of_its_version(row, warmup):
+    with np.load(Path(__file__).parent / "golden/lr_schedule.npz") as stored:
+        facts = json.loads(str(stored["settings"]))[row]
+        rates = stored[f"outputs/{row}/{'mmcv_old' if warmup == 'scaled' else 'mmseg_1x'}"]
+        iterations = stored[f"inputs/{row}/iteration"].tolist()
+    config = default.get_config()
+    changes = {
+        "total_steps": facts["total"],
+        "batch_size": 16,
+        "optim.lr": facts["base"],
+        "optim.lr_batch_size": 16,
+        "schedule.name": "poly",
+        "schedule.per": "step",
+        "schedule.power": facts["power"],
+        "schedule.min_lr": 0.0,
+        "schedule.warmup": warmup,
+        "schedule.warmup_steps": facts["warmup"],
+        "schedule.warmup_factor": facts["start_factor"],
+    }
+    config.update_from_flattened_dict(changes)
+    assert not check(config, devices=1)
+    plan = make_plan(config, Sizes(20_210, 2_000), devices=1)
+    assert plan.total_steps == facts["total"]
+    schedule = make_schedule(plan.schedule)
+    for iteration, rate in zip(iterations, rates, strict=True):
+        assert schedule(iteration) == pytest.approx(rate, rel=1e-9, abs=1e-18), iteration
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"schedule.warmup": "beforehand"}, "did you mean before"),
+        ({"schedule.warmup_steps": -1}, "schedule.warmup_steps=-1 must be >= 0"),
+        ({"schedule.warmup_factor": 2.0}, "schedule.warmup_factor=2.0 must be in"),
         ({"schedule.slope_epochs": 9.0}, "is for the activations of vanillanet.*set it to 0"),
         ({"schedule.slope_epochs": -1.0}, "schedule.slope_epochs=-1.0 must be >= 0"),
         ({"schedule.slope_name": "linaer"}, "did you mean linear"),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from inceptionnext_jax.data.resize import bilinear_matrix
 from inceptionnext_jax.models.layers.linear import param_dtype
 
 
@@ -19,7 +20,7 @@ def resize_bilinear(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
         if length % before == 0:
             wide = _enlarged(wide, axis, length // before)
         else:
-            wide = weighted_sums(wide, axis, _bilinear_weights(before, length))
+            wide = weighted_sums(wide, axis, bilinear_matrix(before, length))
     return wide.astype(x.dtype)
 
 
@@ -45,17 +46,6 @@ def weighted_sums(x: jax.Array, axis: int, weights: np.ndarray) -> jax.Array:
     """Returns x with axis 1 or 2 replaced by its sums with the rows of `weights` [out, in]."""
     equation = {1: "oi,biwc->bowc", 2: "oi,bhic->bhoc"}[axis]
     return jnp.einsum(equation, weights.astype(x.dtype), x, precision=lax.Precision.HIGHEST)
-
-
-def _bilinear_weights(before: int, after: int) -> np.ndarray:
-    source = np.maximum((np.arange(after) + 0.5) * before / after - 0.5, 0)
-    first = np.minimum(source.astype(int), before - 1)
-    second = np.minimum(first + 1, before - 1)
-    rows, share = np.arange(after), source - first
-    weights = np.zeros((after, before))
-    weights[rows, first] += 1 - share
-    weights[rows, second] += share
-    return weights
 
 
 def _enlarged(x: jax.Array, axis: int, factor: int) -> jax.Array:

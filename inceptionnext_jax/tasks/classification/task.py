@@ -13,9 +13,9 @@ import numpy as np
 
 from inceptionnext_jax.augment.normalize import normalize
 from inceptionnext_jax.files import write_atomically
-from inceptionnext_jax.pretrained.class_names import differing_classes
 from inceptionnext_jax.pretrained.preprocessing import Preprocessing
-from inceptionnext_jax.tasks.classification.confusion import draw_confusion
+from inceptionnext_jax.tasks.class_names import class_difference
+from inceptionnext_jax.tasks.confusion import draw_confusion
 from inceptionnext_jax.train.task import Aux, Difference, Metric
 from inceptionnext_jax.types import Batch, HostBatch, Records, Sums, Variables
 
@@ -136,7 +136,9 @@ class Classification:
         first = report["eval"]
         if "confusion_matrix" in first:
             matrix, names = np.asarray(first["confusion_matrix"]), list(first["per_class_accuracy"])
-            draw_confusion(matrix, names, folder / "confusion.png")
+            accuracy = np.trace(matrix) / max(matrix.sum(), 1)
+            title = f"top-1 {accuracy:.4f} of {matrix.sum():,} images"
+            draw_confusion(matrix, names, folder / "confusion.png", title)
 
     def metadata(self) -> dict[str, Any]:
         before = self.preprocessing
@@ -152,9 +154,4 @@ class Classification:
         }
 
     def difference(self, metadata: Mapping[str, Any]) -> Difference | None:
-        own, given = list(self.class_names), list(metadata.get("class_names", ()))
-        text = differing_classes(own, given)
-        if text is None:
-            return None
-        # As many other names may be the same classes in other words.
-        return Difference(text, len(own) != len(given) or sorted(own) == sorted(given))
+        return class_difference(self.class_names, metadata)

@@ -10,8 +10,18 @@ from inceptionnext_jax.files import replaced
 NAMED_UP_TO = 40  # classes whose names are legible along an axis
 
 
-def draw_confusion(matrix: np.ndarray, names: Sequence[str], path: Path) -> None:
-    """Draws row-normalised counts. matrix: [K, K], rows true, columns predicted."""
+def draw_confusion(
+    matrix: np.ndarray, names: Sequence[str], path: Path, title: str, counts: bool = True
+) -> None:
+    """Draws row-normalised counts.
+
+    Args:
+      matrix: [K, K], rows true, columns predicted.
+      names: Of the classes.
+      path: The PNG file to write.
+      title: Above the picture.
+      counts: Whether cells show their counts, otherwise their shares.
+    """
     from matplotlib.figure import Figure  # slow to import, and few calls need it
 
     classes = len(matrix)
@@ -23,14 +33,13 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], path: Path) -> None
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    accuracy = np.trace(matrix) / max(matrix.sum(), 1)
-    axes.set_title(f"top-1 {accuracy:.4f} of {matrix.sum():,} images")
+    axes.set_title(title)
     if classes <= NAMED_UP_TO:
         axes.set_xticks(range(classes), names, rotation=90)
         axes.set_yticks(range(classes), names)
         for row, column in np.argwhere(matrix):
             color = "white" if shares[row, column] > 0.5 else "black"
-            count = str(matrix[row, column])
-            axes.text(column, row, count, ha="center", va="center", color=color, fontsize=8)
+            text = str(matrix[row, column]) if counts else f"{shares[row, column]:.2f}"
+            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
     with replaced(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

@@ -1,0 +1,1 @@
+"""Semantic segmentation: UperNet and Semantic FPN."""
