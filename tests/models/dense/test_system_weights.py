@@ -7,12 +7,15 @@ import pytest
 import inceptionnext_jax as inx
 from inceptionnext_jax.__main__ import main
 from inceptionnext_jax.convert import from_torch, read_weights, to_torch
+from inceptionnext_jax.convert.load import load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models import swin
 from inceptionnext_jax.models.names import LINEAR
 from inceptionnext_jax.pretrained import load_model
 from inceptionnext_jax.pretrained.config_json import save_safetensors
 from inceptionnext_jax.pretrained.loading import load_pretrained
+from inceptionnext_jax.tasks.segmentation.task import Segmentation
+from inceptionnext_jax.train.init_state import below, match
 from tests.convert.test_torch_weights import assert_identical, flat
 from tests.models.oracle import images, random_variables, randomised, relative_error, state
 
@@ -198,6 +201,43 @@ def test_a_plain_file_is_loaded_by_the_systems_name(written, tmp_path):
     model, found = load_model(path, "upernet_convnext_tiny", **SMALL)
     assert model == inx.create_model("upernet_convnext_tiny", num_classes=5, **SMALL)
     assert_identical(flat(found), flat(variables))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("upernet_convnext_tiny", {"aux_head": False, "channels": 24}),
+        ("upernet_convnext_tiny", {"out_norm": "none"}),
+        ("upernet_inceptionnext_atto", {"out_norm": "batch"}),
+        ("upernet_inceptionnext_atto", {"out_norm": "layer", "aux_head": False}),
+        ("semantic_fpn_poolformer_s12", {"channels": 16}),
+    ],
+)
+def test_heads_that_a_bare_file_shows_need_not_be_named(name, options, tmp_path):
+    variables, path = variables_of(name, **options), tmp_path / "weights.npz"
+    np.savez(path, **to_torch(name, variables, "mmseg", **{**SMALL, **options}))
+    loaded = load_pretrained(path, name, stage_depths=SMALL["stage_depths"])
+    assert_identical(flat(loaded.variables), flat(variables))
+    assert loaded.model == inx.create_model(name, num_classes=5, **{**SMALL, **options})
+    found, *_ = load_weights(path, name, SMALL["stage_depths"])
+    assert_identical(flat(found), flat(variables))
+
+
+@pytest.mark.parametrize("layout", ["timm", "official"])
+def test_a_classifiers_file_gives_a_system_its_backbone(tmp_path, layout):
+    depths = SMALL["stage_depths"]
+    model = inx.create_model("convnext_tiny", num_classes=7, stage_depths=depths)
+    variables, path = random_variables(model), tmp_path / "weights.npz"
+    np.savez(path, **to_torch("convnext_tiny", variables, layout, stage_depths=depths))
+    name = "semantic_fpn_convnext_tiny"
+    given, *_ = load_weights(path, name, depths)
+    assert_identical(flat(given), flat(variables))
+    system = inx.create_model(name, num_classes=5, stage_depths=depths)
+    wanted = jax.eval_shape(system.init, jax.random.key(0), images((1, 64, 64, 3)))
+    found = match(wanted, below("backbone/", given), "x", Segmentation.renewable, "backbone/")
+    assert {key.split("/")[1] for key in found.loaded} == {"backbone"}
+    assert {key.split("/")[1] for key in found.renewed} == {"neck", "decode_head", "out_norm"}
+    assert {key.split("/")[2] for key in found.unused} == {"head"}
 
 
 def test_a_folder_keeps_the_systems_options(written, tmp_path):
