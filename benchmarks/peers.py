@@ -6,7 +6,6 @@ When ready, the process prints one line of JSON: facts about the compiled progra
 for the common input. It answers each line "N" with the CPU and wall seconds of N calls.
 """
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -53,6 +52,10 @@ class Case:
     dtype: str = "float32"
     core: int | None = 0
     folder: str = ""
+
+    @property
+    def is_system(self) -> bool:
+        return self.model.startswith("upernet_")
 
     def images(self) -> np.ndarray:
         """Returns the common input [batch, size, size, 3], float32."""
@@ -318,40 +321,34 @@ def openvino_peer(case: Case) -> Runner:
     return Runner(lambda: network(x)[0], info)
 
 
+def upernet() -> Any:
+    from benchmarks import upernet  # which imports this module
+
+    return upernet
+
+
 PEERS: dict[str, Callable[[Case], Runner]] = {
-    "ours": ours,
+    "ours": lambda case: (upernet().ours if case.is_system else ours)(case),
     "ours, deployed": lambda case: ours(case, deployed=True),
     "ours, grouped convolutions": lambda case: ours(case, depthwise_impl="conv"),
     "ours, scan": lambda case: ours(case, scan=True),
     "timm eager": torch_peer,
     "timm channels-last": lambda case: torch_peer(case, "NHWC"),
     "timm torch.compile": lambda case: torch_peer(case, "NHWC", compiled=True),
+    "transformers": lambda case: upernet().transformers_peer(case),
+    "transformers channels-last": lambda case: upernet().transformers_peer(case, True),
     "zeromodels": lambda case: keras_peer(case, "zeromodels"),
     "keras.applications": lambda case: keras_peer(case, "keras"),
     "onnxruntime": onnxruntime_peer,
     "openvino": openvino_peer,
 }
-PACKAGES = {
-    "zeromodels": ("zeromodels", "keras"),
-    "keras.applications": ("keras",),
-    "onnxruntime": ("onnxruntime", "onnxscript"),
-    "openvino": ("openvino", "onnxscript"),
-}
-
-
-def missing(peer: str) -> list[str]:
-    """Returns the packages that the peer needs but this environment lacks."""
-    found = []
-    for name in PACKAGES.get(peer, ()):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            importlib.metadata.version(name)
-            continue
-        found.append(name)
-    return found
 
 
 def make_weights(case: Case) -> None:
     """Writes the common weights: seeded, with none left at a trivial initial 0 or 1."""
+    if case.is_system:
+        upernet().make_weights(case)
+        return
     import torch
     from safetensors.torch import save_file
 

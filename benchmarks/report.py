@@ -64,7 +64,7 @@ def latest(*suites: str) -> Iterable[Record]:
 def sections() -> dict[str, str]:
     """Returns the Markdown of each marked section."""
     return {
-        "peers": "".join(_peer_table(record) for record in latest("infer", "train")),
+        "peers": "".join(_peer_table(r) for r in latest("infer", "train", "segmentation")),
         "mixer": "".join(_mixer_table(record["results"]) for record in latest("mixer")),
         "programs": _program_table(),
     }

@@ -15,7 +15,9 @@ are installed.
 """
 
 import argparse
+import contextlib
 import dataclasses
+import importlib.metadata
 import json
 import os
 import re
@@ -30,12 +32,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks import environment, programs
-from benchmarks.peers import Case, missing
+from benchmarks.peers import Case
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "ours"
 TORCH = ("timm eager", "timm channels-last")
 LIBRARIES = ("zeromodels", "keras.applications")
+TRANSFORMERS = ("transformers", "transformers channels-last")
 DEPLOYED = ("ours, deployed", "onnxruntime", "openvino")
 # Suite -> comparisons as (model, mode, batches, peers), with the libraries that have the model.
 SUITES: dict[str, list[tuple[str, str, tuple[int, ...], tuple[str, ...]]]] = {
@@ -54,6 +57,11 @@ SUITES: dict[str, list[tuple[str, str, tuple[int, ...], tuple[str, ...]]]] = {
         ),
         ("convnext_tiny", "train", (8,), (*TORCH, *LIBRARIES)),
     ],
+    # A trained image needs another one beside it: BatchNorm of the map pooled to 1×1.
+    "segmentation": [
+        ("upernet_convnext_tiny", "infer", (1,), TRANSFORMERS),
+        ("upernet_convnext_tiny", "train", (2,), TRANSFORMERS),
+    ],
     # Throughputs for the figure of accuracy and speed.
     "figure": [
         (name, "infer", (8,), ("timm channels-last",))
@@ -64,6 +72,13 @@ SUITES: dict[str, list[tuple[str, str, tuple[int, ...], tuple[str, ...]]]] = {
         )
     ],
 }  # fmt: skip
+PACKAGES = {
+    **dict.fromkeys(("transformers", "transformers channels-last"), ("transformers",)),
+    "zeromodels": ("zeromodels", "keras"),
+    "keras.applications": ("keras",),
+    "onnxruntime": ("onnxruntime", "onnxscript"),
+    "openvino": ("openvino", "onnxscript"),
+}
 QUICK = [("inceptionnext_atto", "infer", (1,), ("ours, grouped convolutions", "timm eager"))]
 
 
@@ -79,6 +94,7 @@ def main() -> None:
     parser.add_argument("--models", default="*", help="only matching networks, e.g. convnext_*")
     parser.add_argument("--peers", default="*", help="only matching peers, e.g. 'timm *'")
     parser.add_argument("--batch", type=int, help="replaces the suites' batch sizes")
+    parser.add_argument("--size", type=int, help="pixels on a side (default: 224; UperNet: 512)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
@@ -103,6 +119,8 @@ def main() -> None:
             for batch in (args.batch,) if args.batch else batches:
                 core = args.core if args.cores == "one" and not on_gpu() else None
                 case = Case(OURS, model, mode, batch, dtype=args.dtype, core=core)
+                size = args.size or (512 if case.is_system else case.size)
+                case = dataclasses.replace(case, size=size)
                 write(args, suite, compare(case, chosen, args.rounds))
 
 
@@ -166,6 +184,17 @@ def compare(case: Case, peers: Sequence[str], rounds: int) -> dict[str, Any]:
             if name != OURS
         },
     }
+
+
+def missing(peer: str) -> list[str]:
+    """Returns the packages that the peer needs but this environment lacks."""
+    found = []
+    for name in PACKAGES.get(peer, ()):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.version(name)
+            continue
+        found.append(name)
+    return found
 
 
 class PeerError(Exception):

@@ -96,6 +96,9 @@ def _optim() -> ConfigDict:
     optim.freeze = ""  # regex: matching parameters keep their values
     optim.lr_mult = ()  # ((regex, factor), ...): the first match counts
     optim.layer_decay = optional(float)  # e.g. 0.8: each layer's rate over that of the layer above
+    # Layers of layer_decay: block (the model's own) | stage | triple (of ConvNeXt, in its recipes
+    # for segmentation and detection: its stages | three blocks of its third stage, or another one)
+    optim.layer_groups = "block"
     return optim
 
 

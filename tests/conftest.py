@@ -14,7 +14,7 @@ os.environ["XLA_FLAGS"] = (
 import jax
 import pytest
 
-from benchmarks.oracle import import_timm
+from benchmarks.oracle import import_timm, import_transformers
 from tests.runs import CACHE
 
 # The same small programs are compiled by many tests, and again in the next run of the tests.
@@ -67,4 +67,14 @@ def timm():
     import torch
 
     torch.set_num_threads(1)  # small networks; other workers have the other cores
+    return imported
+
+
+@pytest.fixture(scope="session")
+def transformers():
+    """transformers, the oracle of UperNet."""
+    imported = import_transformers()
+    import torch
+
+    torch.set_num_threads(1)
     return imported

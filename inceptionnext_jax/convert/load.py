@@ -8,14 +8,13 @@ from inceptionnext_jax.checkpoints.reading import find_step, read_step
 from inceptionnext_jax.convert import files, hub, url
 from inceptionnext_jax.convert.torch_weights import MismatchError, from_torch
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.registry import backbone_name
 from inceptionnext_jax.runtime.multihost import on_process_zero
 from inceptionnext_jax.types import Variables
 from inceptionnext_jax.workdir.storage import StoragePath, in_bucket, storage_path
 
 Say = Callable[[str], None]
 SHOWN = 5  # names of one kind that a message lists
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"  # beside it; both names are timm's
 
 
 class Location(NamedTuple):
@@ -38,9 +37,9 @@ def locate_source(
     """Finds the weights that `source` names, and fetches them if needed.
 
     Args:
-      source: A workdir, a step's folder, a folder with `WEIGHTS` in it, a weight file in PyTorch's
-        names (`convert.files`), a URL of one, or a hub id: hf://owner/name, or owner/name where
-        there is no such path.
+      source: A workdir, a step's folder, a folder with one of `hub.WEIGHTS` in it, a weight file
+        in PyTorch's names (`convert.files`), a URL of one, or a hub id: hf://owner/name, or
+        owner/name where there is no such path.
       say: Receives a line about each fetch.
       sha256: Expected SHA-256 of the file at a URL.
 
@@ -60,15 +59,16 @@ def locate_source(
     step = on_process_zero(lambda: str(find_step(path) or ""))  # it reads the whole step
     if step:
         return Location(storage_path(step), is_step=True)
-    if not in_bucket(path) and (path / WEIGHTS).is_file():
-        config = path / CONFIG
-        return Location(path / WEIGHTS, config=config if config.is_file() else None)
+    inside = [] if in_bucket(path) else [path / name for name in hub.WEIGHTS]
+    if weights := next((file for file in inside if file.is_file()), None):
+        config = path / hub.CONFIG
+        return Location(weights, config=config if config.is_file() else None)
     if not path.exists() and hub.is_hub_id(str(source)):
         return _from_hub(str(source), say)
     raise UserError(
         f"{source} holds no weights: expected a workdir with checkpoints, a step's folder "
         f"(…/checkpoints/<step>), a .safetensors, .npz, .pth or .pt file, a folder with "
-        f"{WEIGHTS}, a URL, or a hub id (hf://owner/name)"
+        f"{hub.WEIGHTS[0]}, a URL, or a hub id (hf://owner/name)"
     )
 
 
@@ -88,13 +88,18 @@ def load_weights(
     """Returns (variables, averages or None, meta) as host arrays in the plain tree.
 
     source, say: As in `locate_source`; `say` also receives the choice between several entries.
+    A weight file of a dense system's backbone, as a classifier, gives the classifier's variables.
     meta is {} for a weight file. Raises UserError if there is nothing readable, or a weight file
     does not fit the model.
     """
     found = locate_source(source, say)
     if found.is_step:
         return read_step(found.path)
-    return read_file(found.path, model_name, {"stage_depths": stage_depths}, say), None, {}
+    weights = _read(found.path, say)
+    if not any(name.startswith("backbone.") for name in weights.arrays):
+        model_name = backbone_name(model_name)
+    options = {"stage_depths": stage_depths}
+    return _converted(found.path, weights.arrays, model_name, options), None, {}
 
 
 def read_file(
@@ -110,9 +115,19 @@ def read_file(
       MismatchError: The file does not fit the model.
       UserError: The file cannot be read.
     """
-    arrays, entry = files.read_weights(path, key)
-    if entry and key is None:
-        say(f"{path}: taking its entry {entry!r}")
+    return _converted(path, _read(path, say, key).arrays, model_name, options)
+
+
+def _read(path: Path, say: Say, key: str | None = None) -> files.StateDict:
+    weights = files.read_weights(path, key)
+    if weights.entry and key is None:
+        say(f"{path}: taking its entry {weights.entry!r}")
+    return weights
+
+
+def _converted(
+    path: Path, arrays: files.Arrays, model_name: str, options: Mapping[str, Any]
+) -> Variables:
     try:
         return from_torch(model_name, arrays, **options)
     except MismatchError as error:

@@ -10,7 +10,8 @@ def timm_name(name: str) -> str:
 
     Published weights lie at timm/<architecture>.<training data>.
     """
-    architecture = model_info(name).hub_id.removeprefix("timm/").partition(".")[0]
+    owner, _, weights = model_info(name).hub_id.partition("/")
+    architecture = weights.partition(".")[0] if owner == "timm" else ""
     return architecture or name.replace("inceptionnext_", "inception_next_")
 
 

@@ -17,13 +17,14 @@ from inceptionnext_jax.convert.tables import family, locate
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.family import Path
 from inceptionnext_jax.models.names import Leaf, Table
-from inceptionnext_jax.models.registry import create_model
+from inceptionnext_jax.models.registry import create_model, shown_options
 from inceptionnext_jax.models.stacking import unstack_blocks
 
 # Kept by PyTorch's BatchNorm besides its statistics; meaningless with a momentum.
 _COUNTER = "num_batches_tracked"
-# Arrays without learned values: the counter and, in older files of Swin, pairs of positions.
-_DERIVED = (_COUNTER, "relative_position_index", "attn_mask")
+# Arrays that networks do not need: the counter; in older files of Swin, pairs of positions; what
+# masked images had in pre-training.
+_NEEDLESS = (_COUNTER, "relative_position_index", "attn_mask", "mask_token")
 
 
 def from_torch(
@@ -41,6 +42,7 @@ def from_torch(
       num_classes: Expected number; None takes it from the classifier.
       deployed: Whether the arrays are of the deployed form, a model with `is_deployed=True`.
       **options: Options of `create_model`, such as `stage_depths`, that the net was made with.
+        Those of a dense system that its arrays show need not be given (`shown_options`).
 
     Returns:
       {"params": …} and, where the model has them, "batch_stats" and "host", of float32 numpy
@@ -51,9 +53,14 @@ def from_torch(
     """
     arrays = {key: _as_numpy(value) for key, value in state_dict.items()}
     known = family(name, deployed)
+    if other := next((known.others[key] for key in known.others if key in arrays), None):
+        raise UserError(
+            f"the state dict is of {other}; {name} is another network, take weights of that one"
+        )
     if num_classes is None:
         biases = (arrays.get(locate(table, known.classifier[1:])[0]) for table in known.namings)
         num_classes = _length(next((bias for bias in biases if bias is not None), None))
+    options = {**_shown_options(name, known.namings, arrays), **options}
     template, leaves = _template(name, num_classes, options, deployed), {}
     for path, value in known.implied.items():
         leaves[path] = np.full(template.pop(path).shape, value, np.float32)
@@ -64,8 +71,8 @@ def from_torch(
         used.add(key)
         if problems.check(key, arrays.get(key), _torch_shape(leaf, expected)):
             leaves[path] = np.array(leaf.from_torch(arrays[key]), np.float32, order="C")
-    derived = {key for key in arrays if key.rpartition(".")[2] in _DERIVED}
-    for key in sorted(arrays.keys() - used - derived):
+    needless = {key for key in arrays if key.rpartition(".")[2] in _NEEDLESS}
+    for key in sorted(arrays.keys() - used - needless):
         problems.unexpected(key, arrays[key])
     problems.report(f"the state dict does not fit {name} with {num_classes} classes")
     return traverse_util.unflatten_dict(leaves)
@@ -100,7 +107,8 @@ def to_torch(
     flat = traverse_util.flatten_dict(unstack_blocks(variables))
     arrays = {path: _as_numpy(value) for path, value in flat.items()}
     num_classes = _length(arrays.get(known.classifier))
-    template = _template(name, num_classes, options, deployed)
+    shown = shown_options(name, lambda path: np.shape(arrays[path]) if path in arrays else None)
+    template = _template(name, num_classes, {**shown, **options}, deployed)
     _check_implied(known.implied, arrays)
     problems, state_dict = Problems(), {}
     for path, expected in template.items():
@@ -215,6 +223,21 @@ def _shapes(model: nn.Module) -> dict[Path, jax.ShapeDtypeStruct]:
     return traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), image))
 
 
+def _shown_options(
+    name: str, tables: Sequence[Table], arrays: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """Returns the options of a dense system that arrays in the names of one of the tables show."""
+
+    def shape_of(path: Path) -> tuple[int, ...] | None:
+        for table in tables:
+            key, leaf = locate(table, path[1:])
+            if key in arrays:
+                return _our_shape(leaf, arrays[key])
+        return None
+
+    return shown_options(name, shape_of)
+
+
 def _coverage(
     table: Table,
     template: Mapping[Path, jax.ShapeDtypeStruct],
@@ -230,6 +253,13 @@ def _coverage(
 
 def _torch_shape(leaf: Leaf, ours: jax.ShapeDtypeStruct) -> tuple[int, ...]:
     return leaf.to_torch(np.broadcast_to(np.False_, ours.shape)).shape
+
+
+def _our_shape(leaf: Leaf, theirs: np.ndarray) -> tuple[int, ...] | None:
+    try:
+        return leaf.from_torch(theirs).shape
+    except (IndexError, ValueError):  # another rank; the mismatch is reported later
+        return None
 
 
 def _as_numpy(value: Any) -> np.ndarray:

@@ -7,11 +7,11 @@ Networks for 22K classes are these with num_classes=21841.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from inceptionnext_jax.models.family import Family
-from inceptionnext_jax.models.layer_ids import BLOCK, STAGE, by_block
+from inceptionnext_jax.models.layer_ids import BLOCK, STAGE, Layers, by_block
 from inceptionnext_jax.models.layers.norm import LayerNorm
 from inceptionnext_jax.models.metanext import MetaNeXt
 from inceptionnext_jax.models.names import (
@@ -103,24 +103,57 @@ def author_names(dwconv: str = ".dwconv") -> Table:
 def by_authors_layer(paths: Sequence[str]) -> dict[str, int]:
     """The authors' 12 layers where a net has them, which is with 27 blocks in stage 2; else timm's.
 
-    They are three blocks each, with a downsampling nearby (`optim_factory.py`): so the published
-    fine-tuning of ConvNeXt-S, -B, -L and -XL is theirs, and shallower nets still decay.
+    They are those of `by_triple` (`optim_factory.py`): so the published fine-tuning of ConvNeXt-S,
+    -B, -L and -XL is theirs, and shallower nets still decay.
     """
-    depth = len({match[2] for path in paths if (match := BLOCK.match(path)) and match[1] == "2"})
-    if depth != 27:
-        return by_block(paths)
-    return {path: layer for path in paths if (layer := _layer_of_twelve(path)) is not None}
+    return by_triple(paths).ids if _third_stage(paths) == 27 else by_block(paths)
 
 
-def _layer_of_twelve(path: str) -> int | None:
-    if path.startswith("stem/"):
-        return 0
-    stage, block = STAGE.match(path), BLOCK.match(path)
-    if stage is None:
-        return 13 if path.startswith("head/") else None
-    if block is None:
-        return {1: 2, 2: 3, 3: 12}[int(stage[1])]  # downsampling before that stage
-    return {0: 1, 1: 2, 2: 3 + int(block[2]) // 3, 3: 12}[int(stage[1])]
+def by_triple(paths: Sequence[str]) -> Layers:
+    """The authors' layers in detection: three blocks of the third stage, or another stage each.
+
+    These are 6 of ConvNeXt-T, 12 of the larger ones, and the stem (`object_detection/`).
+    """
+    last_stage = 3 + -(-_third_stage(paths) // 3)
+
+    def layer(path: str) -> int | None:
+        if path.startswith("stem/"):
+            return 0
+        stage, block = STAGE.match(path), BLOCK.match(path)
+        if stage is None:
+            return last_stage + 1 if path.startswith("head/") else None
+        if block is None:
+            return {1: 2, 2: 3, 3: last_stage}[int(stage[1])]  # downsampling before that stage
+        return {0: 1, 1: 2, 2: 3 + int(block[2]) // 3, 3: last_stage}[int(stage[1])]
+
+    return _layers(paths, layer, last_stage + 1)
+
+
+def by_whole_stage(paths: Sequence[str]) -> Layers:
+    """The authors' layers in segmentation: stem and downsamplings, then the blocks of each stage.
+
+    The last layer's number is that of `by_triple`, which leaves a gap (`semantic_segmentation/`).
+    """
+    last = 4 + -(-_third_stage(paths) // 3)
+
+    def layer(path: str) -> int | None:
+        if path.startswith("head/"):
+            return last
+        if block := BLOCK.match(path):
+            return int(block[1]) + 1
+        return 0 if path.startswith("stem/") or STAGE.match(path) else None
+
+    return _layers(paths, layer, last)
+
+
+def _third_stage(paths: Sequence[str]) -> int:
+    """Returns the number of its blocks."""
+    return len({match[2] for path in paths if (match := BLOCK.match(path)) and match[1] == "2"})
+
+
+def _layers(paths: Sequence[str], layer: Callable[[str], int | None], last: int) -> Layers:
+    found = {path: layer(path) for path in paths}
+    return Layers({path: i for path, i in found.items() if i is not None}, last)
 
 
 _LINEAR, _CONVOLUTIONAL, _AUTHORS = _timm_names(LINEAR), _timm_names(POINTWISE), author_names()
@@ -128,6 +161,7 @@ FAMILY = Family(
     (_LINEAR, _AUTHORS, _CONVOLUTIONAL),
     official=1,
     layer_ids=by_authors_layer,
+    layer_rules={"stage": by_whole_stage, "triple": by_triple},
     output_norm=LayerNorm,
     backbones={
         "mmseg": backbone_rules(_AUTHORS),

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from flax import linen as nn
 
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.models.layer_ids import LayerIds, by_block
+from inceptionnext_jax.models.layer_ids import LayerIds, LayerRule, by_block
 from inceptionnext_jax.models.names import Table
 
 Path: TypeAlias = tuple[str, ...]
@@ -29,12 +29,16 @@ class Family:
       implied: Arrays that files in these names lack, by our path, and the value that they mean.
       classifier: Path of the classifier's bias.
       layer_ids: Layers of the parameters, for layer-wise learning rates.
+      layer_rules: Layers of published recipes that group otherwise, by their name in
+        `layer_ids.GROUPS`.
       host_scalars: Variables of the collection "host" that the training schedule may set.
       deployed: The deployed form, where that is another network: its names and classifier.
       output_norm: Factory of the norm of each map where the networks are backbones of dense
         systems, given `dtype` and `name`; None where they have none.
       backbones: Tables of names of such backbones, made by `names.backbone_rules`, by layout.
         Without "mmseg", mmsegmentation's names are timm's.
+      others: Other networks by an array's name in PyTorch that they have and these lack: files of
+        them are refused by what they are.
     """
 
     namings: tuple[Table, ...] = ()
@@ -43,10 +47,12 @@ class Family:
     implied: Mapping[Path, float] = dataclasses.field(default_factory=dict, hash=False)
     classifier: Path = LINEAR_HEAD
     layer_ids: LayerIds = by_block
+    layer_rules: Mapping[str, LayerRule] = dataclasses.field(default_factory=dict, hash=False)
     host_scalars: tuple[str, ...] = ()
     deployed: "Family | None" = None
     output_norm: Callable[..., nn.Module] | None = None
     backbones: Mapping[str, Table] = dataclasses.field(default_factory=dict, hash=False)
+    others: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     def naming(self, layout: str) -> Table:
         """Returns the table of a layout; raises UserError for one that the networks lack."""

@@ -6,8 +6,26 @@ that it does not know. The classifier is the last layer.
 
 import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 LayerIds = Callable[[Sequence[str]], dict[str, int]]
+
+
+class Layers(NamedTuple):
+    """Layers of paths by a recipe that fixes their number, whichever of them have parameters.
+
+    Attributes:
+      ids: The layer of each path.
+      last: The layer of the classifier, and of heads and necks of dense systems.
+    """
+
+    ids: dict[str, int]
+    last: int
+
+
+LayerRule = Callable[[Sequence[str]], Layers]
+# Values of `optim.layer_groups`: `Family.layer_ids`, then those of `Family.layer_rules`.
+GROUPS = ("block", "stage", "triple")
 
 BLOCK = re.compile(r"(?:stages_(\d+)/)?blocks_(\d+)/")
 STAGE = re.compile(r"stages_(\d+)/")

@@ -13,7 +13,7 @@ from flax import linen as nn
 from inceptionnext_jax.checks import is_number
 from inceptionnext_jax.errors import UserError, suggestion
 from inceptionnext_jax.models.counts import SYSTEMS_FILE, read_counts
-from inceptionnext_jax.models.family import Family
+from inceptionnext_jax.models.family import Family, Path
 from inceptionnext_jax.models.layers.heads import HEADS
 from inceptionnext_jax.models.layers.norm import NORMS
 from inceptionnext_jax.models.layers.remat import CHOICES as REMAT_CHOICES
@@ -37,6 +37,7 @@ class ModelInfo:
       name: As in `create_model`.
       input_size: Pixels, height and width, that the published numbers hold for.
       stage_depths: Blocks per stage.
+      task: The value of config.task that trains it.
       family: Facts for conversion, layer-wise learning rates and schedules.
       feature_strides: Strides of the maps that `features` returns; dense systems need `PYRAMID`.
       counted_at: Height and width of the image that sizes hold for; None is `input_size`.
@@ -62,6 +63,7 @@ class ModelInfo:
     name: str
     input_size: int
     stage_depths: tuple[int, ...]
+    task: str = "classification"
     family: Family = dataclasses.field(default_factory=Family, repr=False)
     feature_strides: tuple[int, ...] = ()
     counted_at: tuple[int, int] | None = None
@@ -112,6 +114,9 @@ DTYPES = ("float32", "bfloat16", "float64")
 # Options of a classifier that has no use in a system; the rest are those of its backbone.
 _OF_CLASSIFIERS = ("head", "head_init_scale")
 
+# The shape of the array at a path, or None where there is none.
+ShapeOf = Callable[[Path], tuple[int, ...] | None]
+
 _MODELS: dict[str, tuple[ModelInfo, Callable[..., nn.Module]]] = {}
 _COUNTS = read_counts()
 
@@ -131,6 +136,9 @@ class System(Protocol):
 
     def describe(self, name: str, backbone: ModelInfo) -> ModelInfo:
         """Returns the facts of the system `name` with this backbone."""
+
+    def shown_options(self, family: Family, shape_of: "ShapeOf") -> dict[str, Any]:
+        """Returns those of its options that its arrays show; `family` is the backbone's."""
 
 
 _SYSTEMS: dict[str, System] = {}
@@ -209,6 +217,28 @@ def option_defaults(name: str) -> Mapping[str, Any]:
         both = {**OPTIONS, **found[0].options}
         return {option: both[option] for option in both if option not in _OF_CLASSIFIERS}
     return OPTIONS
+
+
+def shown_options(name: str, shape_of: ShapeOf) -> dict[str, Any]:
+    """Returns the options of a model that its arrays show and that differ from the defaults.
+
+    These are options of dense systems; raises UserError for an unknown name.
+    """
+    found = _system(name)
+    if found is None:
+        return {}
+    system, backbone = found
+    shown = system.shown_options(model_info(backbone).family, shape_of)
+    return {option: value for option, value in shown.items() if value != system.options[option]}
+
+
+def backbone_name(name: str) -> str:
+    """Returns the name of a system's backbone, or that of a classifier itself.
+
+    Raises UserError for an unknown name.
+    """
+    found = _system(name)
+    return found[1] if found else name
 
 
 def list_models(pattern: str | None = None) -> list[str]:

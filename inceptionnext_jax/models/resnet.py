@@ -205,7 +205,8 @@ _STEM_NAMES = (
     Rule(r"stem/conv/conv", r"conv1", CONV),
     Rule(r"stem/conv/norm", r"bn1", BATCH_NORM),
 )
-FAMILY = Family((resnet_names(*_STEM_NAMES),))
+_V1C = "ResNetV1c or ResNetV1d, whose stem has three convolutions"
+FAMILY = Family((resnet_names(*_STEM_NAMES),), others={"stem.0.weight": _V1C})
 
 
 def _register(name: str, depths: tuple[int, ...], top1: float) -> None:

@@ -2,7 +2,8 @@
 
 Every other block shifts its windows by 3, except in the last stage, whose map is one window at the
 native size. Maps that windows do not divide are padded at the end, after the norm and the shift,
-with zeros that are attended to like other positions, as in timm.
+with zeros that are attended to like other positions, as in timm. Backbones of dense systems are
+mmsegmentation's: they shift in the last stage too, and pad before the shift.
 """
 
 import functools
@@ -18,6 +19,7 @@ from jax.typing import DTypeLike
 
 from inceptionnext_jax.models.family import Family
 from inceptionnext_jax.models.layer_ids import with_last_block
+from inceptionnext_jax.models.layers.drop import DropNoise
 from inceptionnext_jax.models.layers.heads import PlainHead
 from inceptionnext_jax.models.layers.linear import dense, param_dtype
 from inceptionnext_jax.models.layers.norm import LayerNorm
@@ -33,7 +35,7 @@ from inceptionnext_jax.models.names import (
     backbone_rules,
     transformer_rules,
 )
-from inceptionnext_jax.models.network import ResidualNetwork
+from inceptionnext_jax.models.network import ResidualNetwork, check_images
 from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
 
 _WINDOW = 7
@@ -45,12 +47,12 @@ class SwinTransformer(ResidualNetwork):
 
     Attributes:
       stage_dims: Channels per stage; heads have 32 each.
-      last_shift: Positions by which the last stage's windows are shifted; 0 suits images whose
-        last map is one window, mmsegmentation's value is 3.
+      is_backbone: Whether windows are those of mmsegmentation, and images of any size are padded
+        with zeros at the end to multiples of 4.
     """
 
     stage_dims: Sequence[int]
-    last_shift: int = 0
+    is_backbone: bool = False
 
     image_multiple: ClassVar[int] = 4
 
@@ -58,17 +60,20 @@ class SwinTransformer(ResidualNetwork):
         self.stem = Stem(
             self.stage_dims[0], 4, functools.partial(_NORM, dtype=self.dtype), self.dtype
         )
+        shifts = (3, 3, 3, 3 if self.is_backbone else 0)
         blocks = [
             [
                 functools.partial(
                     MetaFormerBlock,
-                    mixer=functools.partial(WindowAttention, shift=shift if j % 2 else 0),
+                    mixer=functools.partial(
+                        WindowAttention, shift=shift if j % 2 else 0, pads_first=self.is_backbone
+                    ),
                     norm=_NORM,
                     dtype=self.dtype,
                 )
                 for j in range(depth)
             ]
-            for depth, shift in zip(self.stage_depths, (3, 3, 3, self.last_shift), strict=True)
+            for depth, shift in zip(self.stage_depths, shifts, strict=True)
         ]
         downsamples: list[Callable[..., nn.Module] | None] = [
             functools.partial(PatchMerging, dim, self.dtype) for dim in self.stage_dims
@@ -85,8 +90,17 @@ class SwinTransformer(ResidualNetwork):
 
     @nn.nowrap
     def as_backbone(self) -> "SwinTransformer":
-        """Returns the network with all stages' windows shifted, as in mmsegmentation."""
-        return self.clone(last_shift=3)
+        """Returns the network with mmsegmentation's windows."""
+        return self.clone(is_backbone=True)
+
+    def _stage_outputs(
+        self, x: jax.Array, train: bool, noise: DropNoise | None
+    ) -> tuple[jax.Array, ...]:
+        if self.is_backbone:
+            check_images(x, self.smallest_image)
+            bottom, right = (-side % self.image_multiple for side in x.shape[1:3])
+            x = jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
+        return super()._stage_outputs(x, train, noise)
 
 
 class PatchMerging(nn.Module):
@@ -114,10 +128,12 @@ class WindowAttention(nn.Module):
     Attributes:
       shift: Positions by which the windows are moved; windows that then hold opposite borders of
         the map are masked.
+      pads_first: Whether a map is padded before it is shifted, and not after.
       dtype: Type of the products.
     """
 
     shift: int = 0
+    pads_first: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -125,8 +141,12 @@ class WindowAttention(nn.Module):
         """Mixes x: [B, H, W, C]; heads have 32 channels."""
         (B, H, W, C), k, s = x.shape, _WINDOW, self.shift
         h, w = -(-H // k), -(-W // k)
+        padding = ((0, 0), (0, h * k - H), (0, w * k - W), (0, 0))
+        if self.pads_first:
+            x = jnp.pad(x, padding)
         x = jnp.roll(x, (-s, -s), (1, 2))
-        x = jnp.pad(x, ((0, 0), (0, h * k - H), (0, w * k - W), (0, 0)))
+        if not self.pads_first:
+            x = jnp.pad(x, padding)
         x = x.reshape(B, h, k, w, k, C).transpose(0, 1, 3, 2, 4, 5).reshape(B, h * w, k * k, C)
 
         shape = ((2 * k - 1) ** 2, C // 32)
@@ -138,6 +158,8 @@ class WindowAttention(nn.Module):
         x = self_attention(x, 32, self.dtype, bias)
 
         x = x.reshape(B, h, w, k, k, C).transpose(0, 1, 3, 2, 4, 5).reshape(B, h * k, w * k, C)
+        if self.pads_first:
+            return jnp.roll(x, (s, s), (1, 2))[:, :H, :W]
         return jnp.roll(x[:, :H, :W], (s, s), (1, 2))
 
 

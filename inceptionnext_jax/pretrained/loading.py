@@ -11,13 +11,20 @@ from flax import linen as nn
 
 from inceptionnext_jax.checkpoints import reading
 from inceptionnext_jax.convert.files import check_finite
-from inceptionnext_jax.convert.load import Say, locate_source, read_file
+from inceptionnext_jax.convert.hub import PREFIX
+from inceptionnext_jax.convert.load import Location, Say, locate_source, read_file
 from inceptionnext_jax.convert.torch_weights import check_variables
 from inceptionnext_jax.errors import UserError, suggestion
-from inceptionnext_jax.models.registry import list_models, model_info, option_defaults
+from inceptionnext_jax.models.registry import (
+    list_models,
+    model_info,
+    option_defaults,
+    shown_options,
+    system_names,
+)
 from inceptionnext_jax.pretrained.bundle import Pretrained
 from inceptionnext_jax.pretrained.config_json import read_config
-from inceptionnext_jax.pretrained.preprocessing import Preprocessing
+from inceptionnext_jax.pretrained.preprocessing import preprocessing_of
 from inceptionnext_jax.trees import paths_and_leaves
 from inceptionnext_jax.types import Variables
 from inceptionnext_jax.workdir.storage import StoragePath
@@ -54,8 +61,9 @@ def load_pretrained(
     """Loads weights with their preprocessing and class names, onto the host.
 
     Args:
-      source: A folder of `save_pretrained` or of timm's, a workdir or a step in it, a weight file,
-        a URL, a hub id (hf://owner/name), or a model's name for its published weights.
+      source: A folder of `save_pretrained`, of timm's or of transformers', a workdir or a step in
+        it, a weight file, a URL, a hub id (hf://owner/name), or a model's name for its published
+        weights.
       name: Name of the model, if the source does not name it (a bare weight file).
       key: Entry of a .pth that holds the weights; for a run's step "ema" or "params" (None: the
         averages where there are some).
@@ -66,22 +74,18 @@ def load_pretrained(
     Raises:
       UserError: There are no such weights, they are damaged or do not fit the model.
     """
-    if str(source) in list_models() and not Path(source).exists():
+    if str(source) in (*list_models(), *system_names()) and not Path(source).exists():
         name, source = str(source), _published(str(source), name)
     found = locate_source(source, say, sha256)
     if found.is_step:
         loaded = _from_step(found.path, name, key, options, say)
     else:
-        known = read_config(found.config) if found.config else {}
-        chosen = _chosen_name(name, known.pop("name", None), source)
-        options = {**known.pop("options", {}), **options}
-        shape = _structure(options, str(source))
-        variables = read_file(found.path, chosen, shape, say, key)
-        loaded = Pretrained(chosen, variables, options, **known)
-        if not known.get("licence") and not found.config:
-            loaded = dataclasses.replace(loaded, licence=model_info(chosen).licence)
-    check_variables(loaded.model, loaded.variables, f"{source} does not fit {loaded.name}")
+        loaded = _from_file(found, str(source), name, key, options, say)
     leaves = paths_and_leaves(loaded.variables)
+    shapes = {tuple(path.split("/")): tuple(leaf.shape) for path, leaf in leaves}
+    shown = shown_options(loaded.name, shapes.get)
+    loaded = dataclasses.replace(loaded, options={**shown, **loaded.options})
+    check_variables(loaded.model, loaded.variables, f"{source} does not fit {loaded.name}")
     check_finite({path: np.asarray(leaf, np.float32) for path, leaf in leaves}, source)
     return loaded
 
@@ -114,6 +118,26 @@ def _structure(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in _WITHOUT_ARRAYS}
 
 
+def _from_file(
+    found: Location,
+    source: str,
+    name: str | None,
+    key: str | None,
+    options: Mapping[str, Any],
+    say: Say,
+) -> Pretrained:
+    """Loads a weight file, as the config beside it describes it."""
+    known = read_config(found.config) if found.config else {}
+    chosen = _chosen_name(name, known.pop("name", None), source)
+    options = {**known.pop("options", {}), **options}
+    variables = read_file(found.path, chosen, _structure(options, source), say, key)
+    loaded, info = Pretrained(chosen, variables, options, **known), model_info(chosen)
+    is_published = bool(info.hub_id) and source.removeprefix(PREFIX) == info.hub_id
+    if not loaded.licence and (is_published or not found.config):
+        loaded = dataclasses.replace(loaded, licence=info.licence)
+    return loaded
+
+
 def _from_step(
     step: StoragePath, name: str | None, key: str | None, options: Mapping[str, Any], say: Say
 ) -> Pretrained:
@@ -128,10 +152,7 @@ def _from_step(
         raise UserError(f"{step} holds no averages; leave the key out")
     if averages is not None and key is None:
         say(f"{step}: taking the averaged weights")
-    trained: Any = meta.get("config", {})
-    trained = trained.get("model", {}) if isinstance(trained, dict) else {}
-    if not isinstance(trained, dict):
-        trained = {}
+    trained = {**_section(meta, "model"), **_section(meta, "head")}
     chosen = _chosen_name(name, trained.get("name"), step)
     known = option_defaults(chosen)
     recorded = {
@@ -145,10 +166,18 @@ def _from_step(
         chosen,
         variables if averages is None or key == "params" else averages,
         {**recorded, **options},
-        Preprocessing.of(model_info(chosen), given if isinstance(given, dict) else {}),
+        preprocessing_of(model_info(chosen), given if isinstance(given, dict) else {}),
         meta.get("class_names") or (),
         metrics=_measured(step),
+        palette=meta.get("palette") or (),
     )
+
+
+def _section(meta: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Returns a section of the run's config, {} where there is none."""
+    config = meta.get("config", {})
+    section = config.get(name, {}) if isinstance(config, dict) else {}
+    return section if isinstance(section, dict) else {}
 
 
 def _measured(step: StoragePath) -> dict[str, float]:

@@ -1,16 +1,19 @@
 """A kind of task: how a config of it becomes a job that the loop can run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ml_collections import ConfigDict
+from PIL.Image import Image
 
 from inceptionnext_jax.data.dataset import Source
 from inceptionnext_jax.data.order import Order
 from inceptionnext_jax.data.transform import Transform
+from inceptionnext_jax.explain.legend import Entry
 from inceptionnext_jax.train.plan import Footprint, Plan, Row
 from inceptionnext_jax.train.task import Metric, Task
+from inceptionnext_jax.types import HostBatch
 
 
 class Data(Protocol):
@@ -60,6 +63,33 @@ class Job:
     rows: Callable[[Plan], list[Row]]
 
 
+class Tiles(NamedTuple):
+    """Pictures of augmented images.
+
+    Attributes:
+      rows: Of one size.
+      legend: Colours in them and what they mean.
+    """
+
+    rows: list[list[Image]]
+    legend: Sequence[Entry] = ()
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A task's way to show its augmented images.
+
+    Attributes:
+      group_size: Consecutive images that are augmented together; None: each by itself.
+      recipe: The steps of the augmentation in words and in order.
+      draw: Augmented batches, as the task's `augment` returns them, -> a row of each.
+    """
+
+    group_size: int | None
+    recipe: list[str]
+    draw: Callable[[Sequence[HostBatch]], Tiles]
+
+
 class TaskKind(Protocol):
     """The functions of a task's module `build`.
 
@@ -83,3 +113,6 @@ class TaskKind(Protocol):
 
     def build(self, config: ConfigDict, data: Any) -> Job:
         """The job of a valid config."""
+
+    def sheet(self, config: ConfigDict, data: Any) -> Sheet:
+        """The contact sheet of augmented images of a valid config (`explain augment`)."""

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from inceptionnext_jax import trees
 from inceptionnext_jax.checks import Section, is_number
+from inceptionnext_jax.models.layer_ids import GROUPS
 from inceptionnext_jax.models.registry import model_info
 from inceptionnext_jax.train.lamb import clip_to_unit_norm, scale_by_trust_ratio
 from inceptionnext_jax.train.layer_decay import layer_factors
@@ -53,6 +54,7 @@ def check_optim(config: ConfigDict) -> list[str]:
         for entry in optim.lr_mult:
             section.add("lr_mult", *_check_multiplier(entry))
     section.fraction("layer_decay", above=0, optional=True)
+    section.choice("layer_groups", GROUPS)
     return section.problems
 
 
@@ -181,7 +183,7 @@ def _rate_factors(optim: ConfigDict, params: PyTree, model_name: str, body: str)
     layer_factor = dict.fromkeys(names, 1.0)
     if optim.layer_decay is not None:
         family = model_info(model_name).family
-        layer_factor = layer_factors(family, names, optim.layer_decay, body)
+        layer_factor = layer_factors(family, names, optim.layer_decay, body, optim.layer_groups)
 
     def factor(name: str) -> float:
         if optim.freeze and re.search(optim.freeze, name):

@@ -218,8 +218,11 @@ def rows(config: ConfigDict, plan: Plan) -> list[Row]:
 
 
 def _layers(config: ConfigDict) -> str:
-    decay = config.optim.layer_decay
-    return "one rate for all layers" if decay is None else f"rate × {decay:g} a layer downwards"
+    decay, groups = config.optim.layer_decay, config.optim.layer_groups
+    if decay is None:
+        return "one rate for all layers"
+    by = "" if groups == "block" else f", layers by {groups}"
+    return f"rate × {decay:g} a layer downwards{by}"
 
 
 def _slope_rows(config: ConfigDict) -> list[tuple[str, str, str]]:

@@ -77,6 +77,86 @@ def test_deep_convnexts_have_the_authors_twelve_layers():
     assert found == pytest.approx({path: 0.7 ** (13 - i) for path, i in wanted.items()})
 
 
+def convnext_paths(name, prefix=""):
+    """Returns a path of each part: stem, downsamplings, blocks by (stage, block)."""
+    blocks = {
+        (stage, block): f"{prefix}stages_{stage}/blocks_{block}/mlp/fc1/kernel"
+        for stage, depth in enumerate(inx.model_info(name).stage_depths)
+        for block in range(depth)
+    }
+    downs = {stage: f"{prefix}stages_{stage}/downsample/norm/scale" for stage in (1, 2, 3)}
+    return f"{prefix}stem/conv/kernel", downs, blocks
+
+
+HEADS = ["decode_head/conv_seg/kernel", "auxiliary_head/convs_0/norm/bias", "out_norm/norm_0/scale"]
+
+
+def found_in_system(name, decay, groups):
+    stem, downs, blocks = convnext_paths(name, "backbone/")
+    paths = [stem, *downs.values(), *blocks.values(), *HEADS]
+    info = inx.model_info(f"upernet_{name}")
+    return layer_factors(info.family, paths, decay, "backbone/", groups)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"), [("convnext_tiny", 8), *((f"convnext_{s}", 14) for s in (
+        "small", "base", "large", "xlarge"))],
+)  # fmt: skip
+def test_the_stages_of_segmentation_have_the_authors_factors(name, layers):
+    """`get_num_layer_stage_wise`: the layers' number depends on the size, their ids do not."""
+    found = found_in_system(name, 0.9, "stage")
+    stem, downs, blocks = convnext_paths(name, "backbone/")
+    wanted = dict.fromkeys(HEADS, 1.0)
+    wanted |= dict.fromkeys([stem, *downs.values()], 0.9 ** (layers - 1))
+    wanted |= {path: 0.9 ** (layers - 2 - stage) for (stage, _), path in blocks.items()}
+    assert found == pytest.approx(wanted, rel=1e-12)
+    assert found[stem] == pytest.approx(0.9**7 if name == "convnext_tiny" else 0.9**13)
+
+
+@pytest.mark.parametrize(("name", "num"), [("convnext_tiny", 6), ("convnext_small", 12)])
+def test_the_layers_of_detection_have_the_authors_factors(name, num):
+    """`get_num_layer_layer_wise`: 0.95 of ConvNeXt-T in Mask R-CNN."""
+    found = found_in_system(name, 0.95, "triple")
+    stem, downs, blocks = convnext_paths(name, "backbone/")
+    ids = {stem: 0, downs[1]: 2, downs[2]: 3, downs[3]: num}
+    firsts = {0: 1, 1: 2, 2: 3, 3: num}
+    ids |= {
+        path: firsts[stage] + (block // 3 if stage == 2 else 0)
+        for (stage, block), path in blocks.items()
+    }
+    wanted = dict.fromkeys(HEADS, 1.0) | {p: 0.95 ** (num + 1 - i) for p, i in ids.items()}
+    assert found == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("groups", ["stage", "triple"])
+def test_groups_hold_for_classifiers_and_whole_systems(groups):
+    depths = {"stage_depths": (3, 3, 9, 3)}
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), "float32")
+    found = {}
+    for name, body in (("convnext_tiny", ""), ("upernet_convnext_tiny", "backbone/")):
+        model = inx.create_model(name, **depths)
+        params = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
+        config = optim(layer_decay=0.9, layer_groups=groups)
+        tree = make_optimizer(config, params, name, body).rate_factors
+        found[name] = dict(trees.paths_and_leaves(tree))
+    classifier = {f"backbone/{p}": f for p, f in found["convnext_tiny"].items()}
+    system = found["upernet_convnext_tiny"]
+    assert {p: f for p, f in system.items() if p.startswith("backbone/")} == (
+        {p: f for p, f in classifier.items() if not p.startswith("backbone/head/")}
+    )
+    assert {f for p, f in system.items() if not p.startswith("backbone/")} == {1.0}
+    assert {f for p, f in classifier.items() if p.startswith("backbone/head/")} == {1.0}
+
+
+def test_groups_that_a_family_lacks_are_refused_with_those_that_it_has():
+    family = inx.model_info("upernet_resnet50").family
+    with pytest.raises(UserError, match=r"layer_groups='stage' is not a rule .* one of block$"):
+        layer_factors(family, ["backbone/stem/conv"], 0.9, "backbone/", "stage")
+    family = inx.model_info("convnext_base").family
+    with pytest.raises(UserError, match="has no rule for tail/kernel"):
+        layer_factors(family, [*BACKBONE, "tail/kernel"], 0.9, groups="stage")
+
+
 def test_vanillanet_has_a_layer_for_each_stage():
     wanted = {"stem/conv1/kernel": 0, "stages_0/conv1/kernel": 1, "stages_1/conv1/bias": 2}
     wanted |= {"stages_2/conv2/kernel": 3, "stages_3/act/kernel": 4, "head/fc1/kernel": 5}

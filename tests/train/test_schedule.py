@@ -196,6 +196,7 @@ def test_poly_equals_mmsegmentation_of_its_version(row, warmup):
         ({"schedule.name": "polly"}, "did you mean poly"),
         ({"optim.layer_decay": 1.2}, r"optim.layer_decay=1.2 must be in \[0, 1\]"),
         ({"optim.layer_decay": 0.0}, "optim.layer_decay=0.0 must be > 0"),
+        ({"optim.layer_groups": "stages"}, "did you mean stage"),
         ({"optim.momentum": 1.0}, r"optim.momentum=1.0 must be in \[0, 1\)"),
         ({"optim.name": "lambs"}, "did you mean lamb"),
     ],

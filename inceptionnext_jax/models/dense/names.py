@@ -66,9 +66,10 @@ def system_family(backbone: Family) -> Family:
     layouts.setdefault("mmseg", 0)
     layouts.setdefault("official", layouts["mmseg"])
     return dataclasses.replace(
-        Family(layer_ids=backbone.layer_ids),
+        Family(layer_ids=backbone.layer_ids, layer_rules=backbone.layer_rules),
         namings=tuple((*table, *heads[index]) for index, table in enumerate(tables)),
         layouts=layouts,
         implied={(path[0], "backbone", *path[1:]): v for path, v in backbone.implied.items()},
         classifier=CLASSIFIER,
+        others={f"backbone.{name}": what for name, what in backbone.others.items()},
     )

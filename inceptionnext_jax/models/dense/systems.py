@@ -17,6 +17,7 @@ from inceptionnext_jax.models.layers.norm import BatchNorm, LayerNorm
 from inceptionnext_jax.models.poolformer import GROUP_NORM
 from inceptionnext_jax.models.registry import (
     ModelInfo,
+    ShapeOf,
     System,
     is_integer,
     is_rate,
@@ -31,6 +32,11 @@ OUTPUT_NORMS: Mapping[str, NormFactory | None] = {
     "layer": LayerNorm,
 }
 ADE20K_CLASSES = 150
+# Trained on ADE20K by the authors of ConvNeXt, in Hugging Face's names.
+_PUBLISHED = {
+    f"upernet_convnext_{size}": f"openmmlab/upernet-convnext-{size}"
+    for size in ("tiny", "small", "base", "large", "xlarge")
+}
 
 
 class Segmentation(System):
@@ -82,6 +88,7 @@ class Segmentation(System):
         """Returns the facts of the system `name` with this backbone."""
         return ModelInfo(
             name=name,
+            task="segmentation",
             input_size=512,
             counted_at=self.counted_at,
             stage_depths=backbone.stage_depths,
@@ -90,7 +97,29 @@ class Segmentation(System):
             interpolation="bilinear",
             mean=backbone.mean,
             std=backbone.std,
+            hub_id=_PUBLISHED.get(name, ""),
+            licence="mit" if name in _PUBLISHED else "",
         )
+
+    def shown_options(self, family: Family, shape_of: ShapeOf) -> dict[str, Any]:
+        """Returns the values of options that decide on arrays, as far as arrays show them.
+
+        A norm's arrays do not show its kind, unless it has statistics: it is then the backbone's
+        own, or a LayerNorm.
+        """
+        kernel = shape_of(("params", "decode_head", "conv_seg", "kernel"))
+        if kernel is None:
+            return {}
+        shown: dict[str, Any] = {"channels": kernel[0]}
+        if "aux_head" in self.options:
+            auxiliary = shape_of(("params", "auxiliary_head", "conv_seg", "kernel"))
+            shown["aux_head"] = auxiliary is not None
+        has_norm = shape_of(("params", "out_norm", "norm_0", "scale")) is not None
+        if shape_of(("batch_stats", "out_norm", "norm_0", "mean")) is not None:
+            shown["out_norm"] = "batch"
+        elif has_norm != (family.output_norm is not None):
+            shown["out_norm"] = "layer" if has_norm else "none"
+        return shown
 
 
 register_system("upernet", Segmentation(UperNet, {"channels": 512, "aux_head": True}, (512, 2048)))

@@ -15,6 +15,7 @@ from inceptionnext_jax.pretrained.preprocessing import Preprocessing
 from inceptionnext_jax.tasks.classification.check import check
 from inceptionnext_jax.tasks.classification.losses import LOSSES
 from inceptionnext_jax.tasks.classification.multilabel import MAP, MultiLabel
+from inceptionnext_jax.tasks.classification.sheet import sheet
 from inceptionnext_jax.tasks.classification.task import LOSS, TOP1, TOP5, Classification
 from inceptionnext_jax.tasks.classification.transform import (
     ONE_LABEL,
@@ -26,7 +27,8 @@ from inceptionnext_jax.tasks.kind import Input, Job
 from inceptionnext_jax.train.plan import DTYPES, Footprint, Plan, Row, steps_per_epoch, text
 from inceptionnext_jax.train.schedule import activation_slope
 
-__all__ = ["METRICS", "build", "check", "check_data", "known_data", "open_data"]  # a `TaskKind`
+# A `TaskKind`.
+__all__ = ["METRICS", "build", "check", "check_data", "known_data", "open_data", "sheet"]
 
 METRICS = (TOP1, TOP5, LOSS, MAP)
 

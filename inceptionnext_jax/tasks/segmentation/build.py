@@ -24,6 +24,7 @@ from inceptionnext_jax.models.macs import count_macs, count_params
 from inceptionnext_jax.tasks.kind import Input, Job
 from inceptionnext_jax.tasks.segmentation.check import check
 from inceptionnext_jax.tasks.segmentation.losses import PixelLoss
+from inceptionnext_jax.tasks.segmentation.sheet import sheet
 from inceptionnext_jax.tasks.segmentation.task import (
     AACC,
     LOSS,
@@ -35,7 +36,8 @@ from inceptionnext_jax.tasks.segmentation.task import (
 from inceptionnext_jax.tasks.segmentation.transform import EvalTransform, TrainTransform
 from inceptionnext_jax.train.plan import DTYPES, Footprint, Plan, Row, text
 
-__all__ = ["METRICS", "build", "check", "check_data", "known_data", "open_data"]  # a `TaskKind`
+# A `TaskKind`.
+__all__ = ["METRICS", "build", "check", "check_data", "known_data", "open_data", "sheet"]
 
 METRICS = (MIOU, MACC, AACC, LOSS, *MULTI)
 

@@ -7,6 +7,7 @@ import pytest
 import inceptionnext_jax as inx
 from inceptionnext_jax.__main__ import main
 from inceptionnext_jax.convert import from_torch, read_weights, to_torch
+from inceptionnext_jax.convert.load import load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models import swin
 from inceptionnext_jax.models.names import LINEAR
@@ -197,6 +198,36 @@ def test_a_plain_file_is_loaded_by_the_systems_name(written, tmp_path):
     save_safetensors(path, state_dict)
     model, found = load_model(path, "upernet_convnext_tiny", **SMALL)
     assert model == inx.create_model("upernet_convnext_tiny", num_classes=5, **SMALL)
+    assert_identical(flat(found), flat(variables))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("upernet_convnext_tiny", {"aux_head": False, "channels": 24}),
+        ("upernet_convnext_tiny", {"out_norm": "none"}),
+        ("upernet_inceptionnext_atto", {"out_norm": "batch"}),
+        ("upernet_inceptionnext_atto", {"out_norm": "layer", "aux_head": False}),
+        ("semantic_fpn_poolformer_s12", {"channels": 16}),
+    ],
+)
+def test_heads_that_a_bare_file_shows_need_not_be_named(name, options, tmp_path):
+    variables, path = variables_of(name, **options), tmp_path / "weights.npz"
+    np.savez(path, **to_torch(name, variables, "mmseg", **{**SMALL, **options}))
+    loaded = load_pretrained(path, name, stage_depths=SMALL["stage_depths"])
+    assert_identical(flat(loaded.variables), flat(variables))
+    assert loaded.model == inx.create_model(name, num_classes=5, **{**SMALL, **options})
+    found, *_ = load_weights(path, name, SMALL["stage_depths"])
+    assert_identical(flat(found), flat(variables))
+
+
+@pytest.mark.parametrize("layout", ["timm", "official"])
+def test_a_classifiers_file_gives_a_system_its_backbone(tmp_path, layout):
+    depths = SMALL["stage_depths"]
+    model = inx.create_model("convnext_tiny", num_classes=7, stage_depths=depths)
+    variables, path = random_variables(model), tmp_path / "weights.npz"
+    np.savez(path, **to_torch("convnext_tiny", variables, layout, stage_depths=depths))
+    found, *_ = load_weights(path, "semantic_fpn_convnext_tiny", depths)
     assert_identical(flat(found), flat(variables))
 
 

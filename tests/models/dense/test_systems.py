@@ -13,6 +13,7 @@ from inceptionnext_jax.models.network import with_options
 from inceptionnext_jax.models.registry import PYRAMID, system_names
 from inceptionnext_jax.models.stacking import stack_blocks
 from inceptionnext_jax.train.layer_decay import layer_factors
+from inceptionnext_jax.train.optimizer import DECAY_RULES
 from tests.models.oracle import images, random_variables, relative_error
 
 ATTO = "upernet_inceptionnext_atto"
@@ -244,6 +245,27 @@ def test_deploying_without_running_statistics_is_refused():
     model = inx.create_model("upernet_convnext_atto", **SMALL)
     with pytest.raises(UserError, match="running statistics of BatchNorm"):
         deploy(model, {"params": random_variables(model)["params"]})
+
+
+@pytest.mark.parametrize("kind", ["upernet", "semantic_fpn"])
+@pytest.mark.parametrize(
+    "backbone", ["inceptionnext_tiny", "convnext_tiny", "vanillanet_5", "swin_tiny", "resnet50",
+                 "regnety_4g", "poolformer_s12"],
+)  # fmt: skip
+def test_kernels_alone_decay_in_every_part_of_a_system(kind, backbone):
+    """ConvNeXt's rule for dense tasks: nothing of one dimension decays, nor position tables."""
+    options = {"stage_depths": one_block_each(backbone), "out_norm": "batch"}
+    _, variables = shapes_of(f"{kind}_{backbone}", **options)
+    params = variables["params"]
+    decays = dict(trees.paths_and_leaves(trees.by_rules(params, DECAY_RULES, "weight decay")))
+    shapes = {path: leaf.shape for path, leaf in trees.paths_and_leaves(params)}
+    assert decays == {
+        path: len(shape) > 1 and not path.endswith("relative_position_bias_table")
+        for path, shape in shapes.items()
+    }
+    assert {path.split("/")[0] for path, decay in decays.items() if decay} == (
+        {part for part in params if part != "out_norm"}
+    )
 
 
 def test_layer_decay_covers_the_backbone_of_every_family():

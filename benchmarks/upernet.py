@@ -1,0 +1,161 @@
+"""UperNet in this library and in transformers, as peers of `benchmarks.peers`.
+
+Inference ends in a class for each pixel of the image; a training step has both heads, the losses of
+both at the image's resolution, the backward pass and AdamW, without anything dropped.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import LEARNING_RATE, WEIGHT_DECAY, Case, Runner, compile_jax, versions
+
+NUM_CLASSES, AUXILIARY_WEIGHT = 150, 0.4
+
+
+def labels(case: Case) -> np.ndarray:
+    """Returns classes [batch, size, size], int32, of which some are ignored (255)."""
+    shape = (case.batch, case.size, case.size)
+    drawn = np.random.default_rng(1).integers(0, NUM_CLASSES + 1, shape)
+    return np.where(drawn == NUM_CLASSES, 255, drawn).astype(np.int32)
+
+
+def ours(case: Case) -> Runner:
+    """The default use: `create_model` under `jax.jit`, with `optax.adamw` in training."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from safetensors.numpy import load_file
+
+    import inceptionnext_jax as inx
+    from inceptionnext_jax.convert import from_torch
+    from inceptionnext_jax.models.layers.resize import resize_bilinear
+
+    options = {"num_classes": NUM_CLASSES, "dropout_rate": 0.0, "dtype": jnp.dtype(case.dtype)}
+    model = inx.create_model(case.model, **options)
+    variables = from_torch(case.model, load_file(Path(case.folder) / f"{case.model}.safetensors"))
+    variables, x = jax.device_put(variables), jnp.asarray(case.images())
+    size = x.shape[1:3]
+    if case.mode == "infer":
+
+        def infer(variables, x):
+            logits = resize_bilinear(model.apply(variables, x), size)
+            return logits.max(-1), logits.argmax(-1)
+
+        compiled, info = compile_jax(jax.jit(infer), variables, x)
+        return Runner(lambda: jax.block_until_ready(compiled(variables, x))[0], info)
+
+    wanted = jnp.asarray(labels(case))
+    valid = wanted != 255
+    tx = optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+
+    def mean_loss(logits):
+        logits = resize_bilinear(logits, size)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, wanted * valid)
+        return (losses * valid).sum() / valid.sum()
+
+    def loss_of(params, rest, x):
+        found = model.apply(
+            {"params": params, **rest}, x, train=True, mutable=list(rest), method="heads"
+        )
+        logits, new = found
+        return mean_loss(logits["decode"]) + AUXILIARY_WEIGHT * mean_loss(logits["auxiliary"]), new
+
+    def step(params, rest, moments, x):
+        (loss, new), grads = jax.value_and_grad(loss_of, has_aux=True)(params, rest, x)
+        updates, moments = tx.update(grads, moments, params)
+        return optax.apply_updates(params, updates), {**rest, **new}, moments, loss
+
+    params = variables.pop("params")
+    state = [params, variables, jax.jit(tx.init)(params)]
+    compiled, info = compile_jax(jax.jit(step, donate_argnums=(0, 1, 2)), *state, x)
+
+    def call():
+        *state[:], loss = compiled(*state, x)
+        return loss.block_until_ready()
+
+    return Runner(call, info)
+
+
+def transformers_peer(case: Case, channels_last: bool = False) -> Runner:
+    """transformers' UperNetForSemanticSegmentation, which also resizes and computes the loss."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = _network(case).to(device)
+    torch.set_num_threads(1 if case.core is not None else torch.get_num_threads())
+    x = torch.tensor(case.images().transpose(0, 3, 1, 2), device=device).contiguous()
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
+    amp = torch.autocast(device, torch.bfloat16, enabled=case.dtype == "bfloat16")
+    info = {
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "layout": "NHWC" if channels_last else "NCHW",
+        "threads": torch.get_num_threads(),
+        "versions": versions("torch", "transformers"),
+    }
+    if case.mode == "infer":
+        model.eval()
+
+        @torch.inference_mode()
+        def infer():
+            with amp:
+                best, found = model(x).logits.max(1)
+            found.cpu()
+            return best.float().cpu().numpy()
+
+        return Runner(infer, info)
+
+    model.train()
+    wanted = torch.tensor(labels(case), dtype=torch.long, device=device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
+    )
+
+    def train():
+        with amp:
+            loss = model(x, labels=wanted).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return Runner(train, info)
+
+
+def make_weights(case: Case) -> None:
+    """Writes the common weights in transformers' names, with random statistics and scales."""
+    import torch
+    from safetensors.torch import save_file
+
+    from tests.models.oracle import randomise
+
+    torch.manual_seed(0)
+    state = randomise(_network(case)).state_dict()
+    file = Path(case.folder) / f"{case.model}.safetensors"
+    save_file({key: value.contiguous() for key, value in state.items()}, file)
+
+
+def _network(case: Case) -> Any:
+    """Returns transformers' network, with the common weights if they exist yet."""
+    from benchmarks.oracle import import_transformers
+
+    transformers = import_transformers()
+    import inceptionnext_jax as inx
+
+    name = case.model.removeprefix("upernet_")
+    backbone = transformers.ConvNextConfig(
+        hidden_sizes=list(inx.create_model(name).stage_dims),
+        depths=list(inx.model_info(name).stage_depths),
+        out_features=[f"stage{i}" for i in (1, 2, 3, 4)],
+    )
+    config = transformers.UperNetConfig(backbone_config=backbone, num_labels=NUM_CLASSES)
+    model = transformers.UperNetForSemanticSegmentation(config)
+    file = Path(case.folder) / f"{case.model}.safetensors"
+    if file.exists():
+        from safetensors.torch import load_file
+
+        model.load_state_dict(load_file(file))
+    return model
