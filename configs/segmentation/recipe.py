@@ -27,6 +27,7 @@ def convnext(backbone: str, drop_path_rate: float) -> ConfigDict:
     config.optim.lr = 1e-4
     config.optim.weight_decay = 0.05
     config.optim.layer_decay = 0.9
+    config.optim.layer_groups = "stage"
     config.eval.method = "slide"
     return config
 

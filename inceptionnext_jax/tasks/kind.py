@@ -90,6 +90,21 @@ class Sheet:
     draw: Callable[[Sequence[HostBatch]], Tiles]
 
 
+@dataclass(frozen=True)
+class Inspection:
+    """A look at a sample of the data before a run.
+
+    Attributes:
+      problems: What cannot be meant, a sentence each.
+      lines: What was found, for people.
+      draw: Draws it, with some examples.
+    """
+
+    problems: list[str]
+    lines: list[str]
+    draw: Callable[[], Image]
+
+
 class TaskKind(Protocol):
     """The functions of a task's module `build`.
 
@@ -116,3 +131,12 @@ class TaskKind(Protocol):
 
     def sheet(self, config: ConfigDict, data: Any) -> Sheet:
         """The contact sheet of augmented images of a valid config (`explain augment`)."""
+
+    def inspect(
+        self, config: ConfigDict, data: Any, thorough: bool, say: Callable[[str], None]
+    ) -> Inspection | None:
+        """A look at some examples of a valid config's data; None where a task has none.
+
+        thorough: Whether it may take a minute, for a plan, and `say` how far it is; otherwise it
+        takes a second or two, before a run.
+        """

@@ -241,6 +241,10 @@ def check_data(config, data):
     return []
 
 
+def inspect(config, data, thorough, say):
+    return None
+
+
 def build(config, data):
     return Job(
         task=Brightness(create_model(config.model.name, num_classes=1)),

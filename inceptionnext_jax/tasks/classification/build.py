@@ -1,5 +1,6 @@
 """From a classification config to its task and input."""
 
+from collections.abc import Callable
 from functools import partial
 
 from flax import linen as nn
@@ -28,7 +29,16 @@ from inceptionnext_jax.train.plan import DTYPES, Footprint, Plan, Row, steps_per
 from inceptionnext_jax.train.schedule import activation_slope
 
 # A `TaskKind`.
-__all__ = ["METRICS", "build", "check", "check_data", "known_data", "open_data", "sheet"]
+__all__ = [
+    "METRICS",
+    "build",
+    "check",
+    "check_data",
+    "inspect",
+    "known_data",
+    "open_data",
+    "sheet",
+]
 
 METRICS = (TOP1, TOP5, LOSS, MAP)
 
@@ -78,6 +88,12 @@ def check_data(config: ConfigDict, dataset: data.Dataset) -> list[str]:
             f"set it to {metric.split('/')[0]}/{instead}"
         )
     return found
+
+
+def inspect(
+    config: ConfigDict, dataset: data.Dataset, thorough: bool, say: Callable[[str], None]
+) -> None:
+    """Nothing: folders and TFDS data have their classes by construction."""
 
 
 def build(config: ConfigDict, dataset: data.Dataset) -> Job:
