@@ -128,3 +128,4 @@ def debug(config: ConfigDict) -> None:
     config.head.channels = 32
     config.eval.crop = config.eval.stride = None
     config.model.num_classes = 4
+    config.loss.class_weights = ()

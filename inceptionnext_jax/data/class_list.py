@@ -75,7 +75,10 @@ def read_class_list(path: Path) -> ClassList:
         elif line.color is not None or line.id is not None:
             ignored.append(line)
         else:
-            raise UserError(f"{where}: '-' has no colour, expected a line such as '- 224 224 192'")
+            raise UserError(
+                f"{where}: '-' has no colour, expected a line such as '- 224 224 192', or '7: -' "
+                f"for an id"
+            )
     if not classes:
         raise UserError(f"{path} names no class, expected one class a line")
     colors = _all_or_none(path, classes, [line.color for line in ignored], "colour", "sky 0 0 255")

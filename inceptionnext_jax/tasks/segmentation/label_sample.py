@@ -12,6 +12,7 @@ from inceptionnext_jax.data.label_maps import IGNORED, UNKNOWN, LabelRule, store
 from inceptionnext_jax.data.resize import Size
 from inceptionnext_jax.errors import UserError
 
+_COLORS = 100  # to remember of a label map that should have none
 _PATIENCE = 5.0  # seconds between lines about the progress
 
 
@@ -112,7 +113,9 @@ def _count(sample: Sample, rule: LabelRule, stored: np.ndarray, name: str) -> No
             sample.unknown_in = sample.unknown_in or name
     elif rule.colors is None:
         sample.pictures += 1
-        sample.colors |= set(map(tuple, np.unique(stored[::4, ::4, :3].reshape(-1, 3), axis=0)))
+        wide = stored.astype(np.int64)
+        codes = np.unique(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2])[:_COLORS]
+        sample.colors |= {tuple(code.to_bytes(3, "big")) for code in codes.tolist()}
         return
     else:
         try:
