@@ -36,10 +36,11 @@ def _ids(dataset: LabelMapDataset, sample: Sample) -> str:
     if sample.pictures:
         return _pictures(sample)
     if set(seen) == {0, 255} and 255 not in rule.ids:
+        names = dataset.class_names if rule.num_classes == 2 else ("background", "object")
         return (
-            f"{_maps(sample)} hold only the ids 0 and 255, and 255 {_meaning(dataset, 255)}, as "
-            f"masks of one object often do; write two lines into the class list, '0: background' "
-            f"and '255: object', or change 255 to 1 in the files"
+            f"{_maps(sample)} hold only the ids 0 and 255, as masks of one object often do, and "
+            f"255 {_meaning(dataset, 255)}; write two lines into the class list, '0: {names[0]}' "
+            f"and '255: {names[1]}', or change 255 to 1 in the files"
         )
     if sample.unknown:
         return _unknown(dataset, sample)

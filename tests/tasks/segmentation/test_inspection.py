@@ -80,12 +80,13 @@ def colored(*colors):
 REFUSED = {
     "binary": (
         maps(0, 255), {},
-        "all 6 training label maps hold only the ids 0 and 255, and 255 means 'no label' "
-        r"\(data.ignore_index\), as .*; write two lines into the class list, '0: background' and ",
+        "all 6 training label maps hold only the ids 0 and 255, as masks of one object often do, "
+        r"and 255 means 'no label' \(data.ignore_index\); write two lines into the class list, "
+        "'0: background' and '255: object'",
     ),
     "binary_without_ignored": (
         maps(0, 255), {"data.ignore_index": None},
-        "hold only the ids 0 and 255, and 255 is no class's id, as masks of one object often do;",
+        "hold only the ids 0 and 255, as .*, and 255 is no class's id; write",
     ),
     "shifted_with_zero": (
         maps(0, 1, 2, 3), {},
