@@ -27,7 +27,7 @@ def require() -> None:
 
 
 def to_onnx(inference: Inference) -> bytes:
-    """Serialises [B, S, S, 3] -> [B, num_classes] for any B, weights inside.
+    """Serialises [B, S, S, 3] -> logits [B, …] for any B, weights inside.
 
     Depthwise convolutions become grouped ones, for which runtimes have kernels.
 
