@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import LEARNING_RATE, WEIGHT_DECAY, Case, Runner, compile_jax, versions
+from inceptionnext_jax.data.label_maps import IGNORED
 
 NUM_CLASSES, AUXILIARY_WEIGHT = 150, 0.4
 
 
 def labels(case: Case) -> np.ndarray:
-    """Returns classes [batch, size, size], int32, of which some are ignored (255)."""
+    """Returns classes [batch, size, size], int32, of which some are ignored."""
     shape = (case.batch, case.size, case.size)
     drawn = np.random.default_rng(1).integers(0, NUM_CLASSES + 1, shape)
-    return np.where(drawn == NUM_CLASSES, 255, drawn).astype(np.int32)
+    return np.where(drawn == NUM_CLASSES, IGNORED, drawn).astype(np.int32)
 
 
 def ours(case: Case) -> Runner:
-    """The default use: `create_model` under `jax.jit`, with `optax.adamw` in training."""
+    """The task of segmentation, compiled: its loss under `optax.adamw`, its label maps."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -30,52 +31,71 @@ def ours(case: Case) -> Runner:
 
     import inceptionnext_jax as inx
     from inceptionnext_jax.convert import from_torch
-    from inceptionnext_jax.models.layers.resize import resize_bilinear
+    from inceptionnext_jax.data.views import Views, canvas_of
+    from inceptionnext_jax.models.dense.label_map import TILE
+    from inceptionnext_jax.tasks.segmentation.losses import PixelLoss
+    from inceptionnext_jax.tasks.segmentation.task import Segmentation
 
     options = {"num_classes": NUM_CLASSES, "dropout_rate": 0.0, "dtype": jnp.dtype(case.dtype)}
-    model = inx.create_model(case.model, **options)
+    size = (case.size, case.size)
+    task = Segmentation(
+        model=inx.create_model(case.model, **options),
+        mean=(0.0,) * 3,
+        std=(1 / 255,) * 3,  # the common images are normalised already
+        views=Views("whole", size, case.size, case.size),
+        crop=case.size,
+        class_names=[str(i) for i in range(NUM_CLASSES)],
+        palette=(),
+        loss_fn=PixelLoss("valid"),
+        aux_weight=AUXILIARY_WEIGHT,
+        devices=1,
+        dtype=jnp.dtype(case.dtype),
+    )
     variables = from_torch(case.model, load_file(Path(case.folder) / f"{case.model}.safetensors"))
     variables, x = jax.device_put(variables), jnp.asarray(case.images())
-    size = x.shape[1:3]
     if case.mode == "infer":
+        canvas = canvas_of([size], TILE)
+        view = task.views.view(np.zeros((*size, 3), np.uint8), size, False)
+        arrays = {"windows_0": x[:, None]}
+        for kind, length in zip(("rows", "columns"), canvas, strict=True):
+            matrix = np.pad(view[kind], ((0, length - case.size), (0, 0)))
+            arrays[f"{kind}_0"] = jnp.tile(matrix, (case.batch, 1, 1))
+        sizes = jnp.tile(jnp.asarray(size, jnp.int32), (case.batch, 1))
+        function = jax.jit(task.predict, static_argnums=3)
+        compiled, info = compile_jax(function, variables, arrays, sizes, canvas)
 
-        def infer(variables, x):
-            logits = resize_bilinear(model.apply(variables, x), size)
-            return logits.max(-1), logits.argmax(-1)
+        def infer():
+            found = np.asarray(compiled(variables, arrays, sizes))
+            return shares(found[:, 0, : case.size, : case.size])
 
-        compiled, info = compile_jax(jax.jit(infer), variables, x)
-        return Runner(lambda: jax.block_until_ready(compiled(variables, x))[0], info)
+        return Runner(infer, info)
 
-    wanted = jnp.asarray(labels(case))
-    valid = wanted != 255
+    batch = {"image": x, "label": jnp.asarray(labels(case))}
+    key, positions = jax.random.key(0), jnp.arange(case.batch)
     tx = optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
 
-    def mean_loss(logits):
-        logits = resize_bilinear(logits, size)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, wanted * valid)
-        return (losses * valid).sum() / valid.sum()
+    def step(params, rest, moments, batch):
+        def loss_of(params):
+            return task.loss({"params": params, **rest}, batch, key, positions)
 
-    def loss_of(params, rest, x):
-        found = model.apply(
-            {"params": params, **rest}, x, train=True, mutable=list(rest), method="heads"
-        )
-        logits, new = found
-        return mean_loss(logits["decode"]) + AUXILIARY_WEIGHT * mean_loss(logits["auxiliary"]), new
-
-    def step(params, rest, moments, x):
-        (loss, new), grads = jax.value_and_grad(loss_of, has_aux=True)(params, rest, x)
+        (loss, aux), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
         updates, moments = tx.update(grads, moments, params)
-        return optax.apply_updates(params, updates), {**rest, **new}, moments, loss
+        return optax.apply_updates(params, updates), {"batch_stats": aux[0]}, moments, loss
 
     params = variables.pop("params")
     state = [params, variables, jax.jit(tx.init)(params)]
-    compiled, info = compile_jax(jax.jit(step, donate_argnums=(0, 1, 2)), *state, x)
+    compiled, info = compile_jax(jax.jit(step, donate_argnums=(0, 1, 2)), *state, batch)
 
     def call():
-        *state[:], loss = compiled(*state, x)
+        *state[:], loss = compiled(*state, batch)
         return loss.block_until_ready()
 
     return Runner(call, info)
+
+
+def shares(label_maps: np.ndarray) -> np.ndarray:
+    """Returns the share of the pixels that each class has: the result that peers must agree on."""
+    return np.bincount(label_maps.ravel(), minlength=NUM_CLASSES) / label_maps.size
 
 
 def transformers_peer(case: Case, channels_last: bool = False) -> Runner:
@@ -102,9 +122,7 @@ def transformers_peer(case: Case, channels_last: bool = False) -> Runner:
         @torch.inference_mode()
         def infer():
             with amp:
-                best, found = model(x).logits.max(1)
-            found.cpu()
-            return best.float().cpu().numpy()
+                return shares(model(x).logits.argmax(1).cpu().numpy())
 
         return Runner(infer, info)
 
@@ -151,7 +169,9 @@ def _network(case: Case) -> Any:
         depths=list(inx.model_info(name).stage_depths),
         out_features=[f"stage{i}" for i in (1, 2, 3, 4)],
     )
-    config = transformers.UperNetConfig(backbone_config=backbone, num_labels=NUM_CLASSES)
+    config = transformers.UperNetConfig(
+        backbone_config=backbone, num_labels=NUM_CLASSES, loss_ignore_index=IGNORED
+    )
     model = transformers.UperNetForSemanticSegmentation(config)
     file = Path(case.folder) / f"{case.model}.safetensors"
     if file.exists():

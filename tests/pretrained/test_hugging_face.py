@@ -14,12 +14,15 @@ from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.layers.resize import resize_bilinear
 from inceptionnext_jax.pretrained import Preprocessing, load_pretrained
 from inceptionnext_jax.pretrained.hugging_face import upernet_fields
+from inceptionnext_jax.tasks.segmentation.task import Segmentation
+from inceptionnext_jax.train.init_state import below, match
 from tests.convert.test_torch_weights import assert_identical, flat
 from tests.models.dense.hugging_face import SHALLOW, configured, twin
 from tests.models.oracle import images, logits_of, relative_error, state
 
 NAMES = ("wall", "building", "sky", "floor", "tree")
 NAME = "upernet_convnext_atto"
+RENEWABLE = Segmentation.renewable
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +216,15 @@ def test_init_from_and_checkpoints_read_the_folder(folder):
     variables, averages, meta = load_weights(folder, NAME, SHALLOW)
     assert_identical(flat(variables), flat(load_pretrained(folder).variables))
     assert (averages, meta) == (None, {})
+    model = inx.create_model(NAME, num_classes=9, stage_depths=SHALLOW, channels=16)
+    wanted = jax.eval_shape(model.init, jax.random.key(0), images((1, 64, 64, 3)))
+    found = match(wanted, below("backbone/", variables), str(folder), RENEWABLE, "backbone/")
+    assert found.renewed.keys() == {
+        f"params/{head}/conv_seg/{leaf}"
+        for head in ("decode_head", "auxiliary_head")
+        for leaf in ("kernel", "bias")
+    }
+    assert not found.unused
 
 
 def test_convert_writes_our_folder_of_theirs_and_their_names_again(

@@ -14,6 +14,8 @@ from inceptionnext_jax.models.names import LINEAR
 from inceptionnext_jax.pretrained import load_model
 from inceptionnext_jax.pretrained.config_json import save_safetensors
 from inceptionnext_jax.pretrained.loading import load_pretrained
+from inceptionnext_jax.tasks.segmentation.task import Segmentation
+from inceptionnext_jax.train.init_state import below, match
 from tests.convert.test_torch_weights import assert_identical, flat
 from tests.models.oracle import images, random_variables, randomised, relative_error, state
 
@@ -227,8 +229,15 @@ def test_a_classifiers_file_gives_a_system_its_backbone(tmp_path, layout):
     model = inx.create_model("convnext_tiny", num_classes=7, stage_depths=depths)
     variables, path = random_variables(model), tmp_path / "weights.npz"
     np.savez(path, **to_torch("convnext_tiny", variables, layout, stage_depths=depths))
-    found, *_ = load_weights(path, "semantic_fpn_convnext_tiny", depths)
-    assert_identical(flat(found), flat(variables))
+    name = "semantic_fpn_convnext_tiny"
+    given, *_ = load_weights(path, name, depths)
+    assert_identical(flat(given), flat(variables))
+    system = inx.create_model(name, num_classes=5, stage_depths=depths)
+    wanted = jax.eval_shape(system.init, jax.random.key(0), images((1, 64, 64, 3)))
+    found = match(wanted, below("backbone/", given), "x", Segmentation.renewable, "backbone/")
+    assert {key.split("/")[1] for key in found.loaded} == {"backbone"}
+    assert {key.split("/")[1] for key in found.renewed} == {"neck", "decode_head", "out_norm"}
+    assert {key.split("/")[2] for key in found.unused} == {"head"}
 
 
 def test_a_folder_keeps_the_systems_options(written, tmp_path):
