@@ -12,7 +12,7 @@ def size_within(size: Size, box: Size) -> Size:
     """Returns the largest size of the same aspect that fits a box, as mmcv rounds it.
 
     Args:
-      size: Of the image.
+      size: The image's.
       box: Longest long side and longest short side, such as (2048, 512), in either order.
     """
     factor = min(max(box) / max(size), min(box) / min(size))

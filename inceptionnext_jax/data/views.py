@@ -31,7 +31,7 @@ class Axis(NamedTuple):
 
     Attributes:
       window: Length of each, in pixels.
-      number: Of windows.
+      number: Number of windows.
     """
 
     window: int
@@ -49,7 +49,7 @@ class Views:
       method: "whole", or "slide": windows of `crop` pixels every `stride` pixels, the last ones
         moved back into the image; where the image is shorter than a window, so is the window.
       scale: Longest long side and longest short side of the resized image, in pixels.
-      crop, stride: Of windows.
+      crop, stride: Side of a window, and pixels from one to the next.
       scales: Factors of `scale`, a view each; 1 is among them.
       flip: Whether each view comes mirrored too.
       multiple: Both sides are resized up to a multiple of this.

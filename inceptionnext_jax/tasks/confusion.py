@@ -17,7 +17,7 @@ def draw_confusion(
 
     Args:
       matrix: [K, K], rows true, columns predicted.
-      names: Of the classes.
+      names: Class names.
       path: The PNG file to write.
       title: Above the picture.
       counts: Whether cells show their counts, otherwise their shares.

@@ -42,7 +42,7 @@ class Segmentation:
 
     Attributes:
       model: The network; its `heads` give the logits for the losses.
-      mean, std: Of pixels, per channel, on a scale of 0 to 1.
+      mean, std: Statistics of pixels, per channel, on a scale of 0 to 1.
       views: The views of evaluation.
       crop: Pixels on a side of training images.
       class_names: One for each class of the data.
