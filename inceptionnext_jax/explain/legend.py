@@ -17,8 +17,8 @@ class Entry(NamedTuple):
     """A line of a legend.
 
     Attributes:
-      color: Of the class.
-      name: Of the class.
+      color: The colour of a class.
+      name: Its name.
       note: At the end of the line, such as "12.3 %".
     """
 

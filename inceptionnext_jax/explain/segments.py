@@ -9,7 +9,7 @@ from inceptionnext_jax.data.label_maps import Color
 from inceptionnext_jax.explain.fonts import FAINT, PAPER, sans
 from inceptionnext_jax.explain.legend import FONT, ROW, Entry, draw_entry
 
-_OPACITY = 0.6  # of colours over an image
+_OPACITY = 0.65  # of colours over an image
 _HATCH = 8  # pixels from line to line of ignored areas
 _HATCHED, _HATCH_LINE = (150, 150, 150), (210, 210, 210)
 _EDGE = 0.55  # brightness of the edges between classes

@@ -67,7 +67,7 @@ class Tiles(NamedTuple):
     """Pictures of augmented images.
 
     Attributes:
-      rows: Of one size.
+      rows: Rows of pictures of one size.
       legend: Colours in them and what they mean.
     """
 
