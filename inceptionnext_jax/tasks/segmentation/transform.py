@@ -25,7 +25,7 @@ SIZE = ArraySpec((2,), "int32", fill=1)  # height and width of the part that is 
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """mmsegmentation's augmentation: resize, crop, mirror, change colours, pad .
+    """mmsegmentation's augmentation: resize, crop, mirror, change colours, pad.
 
     Makes "image" [S, S, 3] uint8, "label" [S, S] int16 and "size" [2] int32: at the bottom and on
     the right of the image there may be padding, where labels are IGNORED.
