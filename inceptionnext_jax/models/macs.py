@@ -26,6 +26,8 @@ from inceptionnext_jax.models.network import with_options
 _NORM_COSTS: dict[type[nn.Module], int] = {BatchNorm: 2, LayerNorm: 5}
 # Functions of models.layers that are products with constant weights, which nobody counts.
 _FREE = ("adaptive_average_pool", "resize_bilinear")
+# A function of models.layers that computes a convolution in fewer steps; all count its plain form.
+_CONV_OF_ENLARGED = "conv_of_enlarged"
 
 
 def count_params(model: nn.Module, image_size: int = 64) -> int:
@@ -113,6 +115,9 @@ def _equation_totals(equation: core.JaxprEqn) -> _Totals:
     name = equation.primitive.name
     if equation.params.get("name") in _FREE:
         return _Totals()
+    if equation.params.get("name") == _CONV_OF_ENLARGED:
+        kernel, results = _shape(equation.invars[-1]), math.prod(_shape(equation.outvars[0]))
+        return _Totals(macs=results * math.prod(kernel[:-1]), activations=results)
     if name == "conv_general_dilated":
         kernel, results = _shape(equation.invars[1]), math.prod(_shape(equation.outvars[0]))
         outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
