@@ -223,6 +223,6 @@ def _rows(
         ("classes", text(config.model.num_classes), f"{dataset.num_classes:,}"),
         ("training images", f"{size} px", f"resized within {tuple(config.data.resize)} × "
          f"{config.augment.ratio[0]:g} to {config.augment.ratio[1]:g}, then cropped"),
-        ("evaluation", f"{section.method}, views: {views}", f"batch {plan.eval_batch}, for "
-         f"{num_shapes or 'its'} shapes, a compilation each"),
+        ("evaluation", f"{section.method}, views: {views}", f"batch {plan.eval_batch}, compiled "
+         f"for {num_shapes or 'each of its'} shapes"),
     ]  # fmt: skip
