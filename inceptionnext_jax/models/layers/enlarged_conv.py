@@ -18,8 +18,7 @@ from jax.typing import DTypeLike
 
 from inceptionnext_jax.data.resize import bilinear_matrix
 from inceptionnext_jax.models.layers.linear import param_dtype
-
-TAPS = 3  # height and width of the kernel
+from inceptionnext_jax.ops.convolution import TAPS, conv3x3
 
 
 class LevelsConv(nn.Module):
@@ -67,16 +66,11 @@ def conv_of_enlarged(levels: Sequence[jax.Array], kernel: jax.Array) -> jax.Arra
     parts = []
     for x in levels:
         stop = start + x.shape[-1]
-        apply = _conv if x.shape[1:3] == size else functools.partial(_conv_enlarged, size=size)
-        parts.append(apply(x, kernel[:, :, start:stop]))
+        part = kernel[:, :, start:stop]
+        is_enlarged = x.shape[1:3] != size
+        parts.append(_conv_enlarged(x, part, size) if is_enlarged else conv3x3(x, part))
         start = stop
-    return functools.reduce(jnp.add, parts)
-
-
-def _conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    y = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dimensions)
-    return y.astype(param_dtype(x.dtype))
+    return functools.reduce(jnp.add, [y.astype(param_dtype(y.dtype)) for y in parts])
 
 
 def _conv_enlarged(x: jax.Array, kernel: jax.Array, size: tuple[int, ...]) -> jax.Array:
