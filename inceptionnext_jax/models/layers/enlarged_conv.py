@@ -16,8 +16,8 @@ from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
 
-from inceptionnext_jax.data.resize import bilinear_matrix
 from inceptionnext_jax.models.layers.linear import param_dtype
+from inceptionnext_jax.ops.bilinear import bilinear_matrix
 from inceptionnext_jax.ops.convolution import TAPS, conv3x3
 
 
@@ -96,5 +96,5 @@ def _shifted(before: int, after: int) -> np.ndarray:
 def _times(matrix: np.ndarray, x: jax.Array) -> jax.Array:
     """Returns matrix [m, k] times each of x [n, k, l], as [n, m, l]."""
     # One matrix for all, not repeated, would make XLA transpose x and the result.
-    repeated = jnp.broadcast_to(jnp.asarray(matrix, x.dtype), (len(x), *matrix.shape))
+    repeated = jnp.broadcast_to(jnp.asarray(matrix, x.dtype), (x.shape[0], *matrix.shape))
     return jnp.matmul(repeated, x, precision=lax.Precision.HIGHEST)
