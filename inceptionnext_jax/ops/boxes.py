@@ -11,9 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 EPS = 1e-6  # the smallest area, or side, that anything is divided by
-MAX_LOG_RATIO = abs(
-    math.log(16 / 1000)
-)  # decoded sides are at most 62.5 times the box's, or 1 / 62.5
+MAX_LOG_RATIO = math.log(1000 / 16)  # a decoded side is at most 62.5 times the box's
 UNIT_BOX = (0.0, 0.0, 1.0, 1.0)
 
 
