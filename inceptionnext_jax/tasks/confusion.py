@@ -37,7 +37,8 @@ def draw_confusion(
     if classes <= NAMED_UP_TO:
         axes.set_xticks(range(classes), names, rotation=90)
         axes.set_yticks(range(classes), names)
-        for row, column in np.argwhere(matrix):
+        shown = matrix if counts else shares >= 0.005  # smaller ones would read 0.00
+        for row, column in np.argwhere(shown):
             color = "white" if shares[row, column] > 0.5 else "black"
             text = str(matrix[row, column]) if counts else f"{shares[row, column]:.2f}"
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)

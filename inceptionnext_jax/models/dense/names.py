@@ -1,11 +1,14 @@
 """PyTorch's names of dense systems: those of backbones with those of necks and heads."""
 
 import dataclasses
+import re
 
+from inceptionnext_jax.models.dense.detection_heads import ROI_SIZE
 from inceptionnext_jax.models.family import Family, Path
 from inceptionnext_jax.models.names import (
     BATCH_NORM,
     CONV,
+    LINEAR,
     POINTWISE,
     Leaf,
     Rule,
@@ -46,6 +49,57 @@ def head_rules(norm: str, classifier: str) -> Table:
     )
 
 
+# The first linear layer reads features in the order channels, rows, columns there.
+_FLATTENED = {
+    "kernel": Leaf(
+        "weight",
+        lambda a: (
+            a.reshape(len(a), -1, ROI_SIZE, ROI_SIZE).transpose(2, 3, 1, 0).reshape(-1, len(a))
+        ),
+        lambda a: (
+            a.reshape(ROI_SIZE, ROI_SIZE, -1, a.shape[1])
+            .transpose(3, 2, 0, 1)
+            .reshape(a.shape[1], -1)
+        ),
+    ),
+    "bias": Leaf("bias"),
+}
+_DOUBLING = {
+    "kernel": Leaf("weight", lambda a: a.transpose(2, 3, 0, 1), lambda a: a.transpose(2, 3, 0, 1)),
+    "bias": Leaf("bias"),
+}
+
+
+def detection_rules() -> Table:
+    """Returns mmdetection's names of necks and heads; Cascade's heads are numbered."""
+
+    def stage(match: re.Match[str]) -> str:
+        return f"roi_head.{match[1]}" + (f".{match[2]}" if match[2] else "")
+
+    head = r"(bbox_head|mask_head)(?:_(\d))?"
+
+    def within_stage(ours: str, theirs: str, leaves: dict[str, Leaf]) -> Rule:
+        return Rule(
+            rf"{head}/{ours}", lambda match: f"{stage(match)}.{match.expand(theirs)}", leaves
+        )
+
+    return (
+        Rule(r"neck/(lateral_convs|fpn_convs)_(\d)", r"neck.\1.\2.conv", CONV),
+        Rule(r"rpn_head/(rpn_\w+)", r"rpn_head.\1", CONV),
+        Rule(r"retina_head/(cls_convs|reg_convs)_(\d)", r"bbox_head.\1.\2.conv", CONV),
+        Rule(r"retina_head/(retina_\w+)", r"bbox_head.\1", CONV),
+        within_stage(r"shared_convs_(\d)/conv", r"shared_convs.\3.conv", CONV),
+        within_stage(r"shared_convs_(\d)/norm", r"shared_convs.\3.bn", BATCH_NORM),
+        within_stage(r"shared_fcs_0", r"shared_fcs.0", _FLATTENED),
+        within_stage(r"shared_fcs_([1-9])", r"shared_fcs.\3", LINEAR),
+        within_stage(r"(fc_cls|fc_reg)", r"\3", LINEAR),
+        within_stage(r"convs_(\d)", r"convs.\3.conv", CONV),
+        within_stage(r"upsample", r"upsample", _DOUBLING),
+        within_stage(r"conv_logits", r"conv_logits", POINTWISE),
+    )
+
+
+MMDET = detection_rules()
 MMSEG = head_rules("bn", "conv_seg")
 HUGGING_FACE = head_rules("batch_norm", "classifier")
 

@@ -192,7 +192,7 @@ class SemanticFpn(Segmenter):
 
     def setup(self) -> None:
         super().setup()
-        self.neck = Fpn(self.neck_channels, self.dtype)
+        self.neck = Fpn(self.neck_channels, dtype=self.dtype)
 
     def _decode_head(self) -> PixelHead:
         # Levels that an output stride keeps at the resolution of those below need fewer steps.

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 
@@ -20,14 +21,18 @@ def dense(
     name: str | None = None,
     init_scale: float = 1.0,
     use_bias: bool = True,
+    kernel_init: Initializer | None = None,
 ) -> nn.Dense:
-    """Makes a linear layer with initial weights normal(0.02 × init_scale) and biases 0."""
+    """Makes a linear layer with biases 0.
+
+    Initial weights are normal(0.02 × init_scale), or by `kernel_init`.
+    """
     return nn.Dense(
         features,
         use_bias=use_bias,
         dtype=dtype,
         param_dtype=param_dtype(dtype),
-        kernel_init=nn.initializers.normal(0.02 * init_scale),
+        kernel_init=kernel_init or nn.initializers.normal(0.02 * init_scale),
         dot_general=_rows_dot,
         name=name,
     )

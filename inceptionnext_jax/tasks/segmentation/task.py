@@ -189,7 +189,7 @@ class Segmentation:
             rows.writerow((name, *("" if value is None else value for value in row.values())))
         write_atomically(folder / "per_class.csv", table.getvalue())
         matrix = np.asarray(first["confusion_matrix"])
-        title = f"mIoU {first['miou']:.4f}, {first['aacc']:.4f} of {matrix.sum():,} pixels"
+        title = f"mIoU {first['miou']:.4f}, accuracy {first['aacc']:.4f} of {matrix.sum():,} pixels"
         draw_confusion(matrix, list(first["per_class"]), folder / "confusion.png", title, False)
 
     def metadata(self) -> dict[str, Any]:
