@@ -54,7 +54,7 @@ def nms(boxes: jax.Array, scores: jax.Array, valid: jax.Array, threshold: float,
       boxes: [N, 4].
       scores: [N].
       valid: [N] bool; others are neither kept nor suppress anything.
-      threshold: Of the IoU; an IoU equal to it does not suppress.
+      threshold: The largest IoU that does not suppress.
       size: The largest number of boxes to keep.
 
     Returns:
