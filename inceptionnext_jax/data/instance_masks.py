@@ -72,13 +72,16 @@ def box_crop(mask: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
     top, bottom = _support(rows)
     left, right = _support(columns)
     inside = mask[top:bottom, left:right].astype(np.float32)
-    # OpenCV multiplies in this thread; the threads of a BLAS would compete with other workers.
-    tall = cv2.gemm(np.ascontiguousarray(rows[:, top:bottom]), inside, 1, None, 0)
-    across = np.ascontiguousarray(columns[:, left:right])
-    crop = cv2.gemm(tall, across, 1, None, 0, flags=cv2.GEMM_2_T)
+    crop = _product(_product(rows[:, top:bottom], inside), columns[:, left:right].T)
     if x1 > x2:
         crop = crop[:, ::-1]
     return np.rint(np.clip(crop, 0, 1) * 255).astype(np.uint8)
+
+
+def _product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The matrix product in this thread; the threads of a BLAS would compete with other workers."""
+    factors = map(np.ascontiguousarray, (first, second))
+    return cv2.gemm(*factors, 1, None, 0)  # type: ignore[call-overload]
 
 
 def _cell_weights(low: float, high: float, cells: int, length: int) -> np.ndarray:
