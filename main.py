@@ -21,6 +21,7 @@ config_flags.DEFINE_config_file("config", None, "Config file, optionally with :v
 flags.DEFINE_string("workdir", None, "Folder for checkpoints and logs.")
 flags.DEFINE_enum("mode", "train", ["train", "eval", "plan"], "What to do.")
 flags.DEFINE_string("checkpoint", None, "With --mode=eval: weights to evaluate, as in init_from.")
+flags.DEFINE_string("to", None, "With --mode=plan: a picture of the data to write, FILE.png.")
 flags.DEFINE_string("coordinator", None, "With several processes: host:port of process 0.")
 flags.DEFINE_integer("num_processes", None, "With several processes: their number.")
 flags.DEFINE_integer("process_id", None, "With several processes: this one's, from 0.")
@@ -46,7 +47,7 @@ def main(argv: list[str]) -> int:
         initialize_distributed(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
         from inceptionnext_jax.cli.job import run_job
 
-        return run_job(config, FLAGS.workdir, FLAGS.mode, FLAGS.checkpoint)
+        return run_job(config, FLAGS.workdir, FLAGS.mode, FLAGS.checkpoint, FLAGS.to)
     except (UserError, RunError) as error:
         print_error(error)
         return exit_code(error)

@@ -17,7 +17,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from PIL import Image
 
 from benchmarks.report import DOCS, RESULTS, Record, latest
-from inceptionnext_jax.explain.grid import FAINT, INK, PAPER
+from inceptionnext_jax.explain.fonts import FAINT, INK, PAPER
 
 FIGURE, HEAT_MAPS = DOCS / "overview.png", DOCS / "pointing_game.png"
 POINTING_GAME = RESULTS / "cpu" / "pointing_game.json"

@@ -34,7 +34,7 @@ def shared(task: str) -> ConfigDict:
     """
     config = ConfigDict()
     config.seed = 42
-    config.task = task  # classification
+    config.task = task  # classification | segmentation
     config.batch_size = 4096  # images of an optimizer step, over all devices
     config.total_epochs = 300.0  # without schedule.cooldown_epochs, which follow
     config.total_steps = 0  # > 0: replaces total_epochs and cooldown_epochs
@@ -96,8 +96,8 @@ def _optim() -> ConfigDict:
     optim.freeze = ""  # regex: matching parameters keep their values
     optim.lr_mult = ()  # ((regex, factor), ...): the first match counts
     optim.layer_decay = optional(float)  # e.g. 0.8: each layer's rate over that of the layer above
-    # Layers of layer_decay: block (the model's own) | stage | triple (of ConvNeXt, in its recipes
-    # for segmentation and detection: its stages | three blocks of its third stage, or another one)
+    # Layers of layer_decay: block (the model's own) | stage | triple (ConvNeXt's, in its recipes of
+    # segmentation and of detection: a stage; three blocks of the third stage, or another stage)
     optim.layer_groups = "block"
     return optim
 

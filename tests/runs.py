@@ -124,3 +124,26 @@ def assert_same_arrays(one: dict[str, np.ndarray], other: dict[str, np.ndarray])
     assert one.keys() == other.keys()
     for path, value in one.items():
         np.testing.assert_array_equal(value, other[path], err_msg=path)
+
+
+def untrained(workdir: Path, config: Any, scores: dict[str, float] | None = None) -> dict[str, Any]:
+    """Writes what a run of this config leaves, with random weights; returns these."""
+    import optax
+
+    from inceptionnext_jax.checkpoints.manager import Checkpoints
+    from inceptionnext_jax.tasks import task_kind
+    from inceptionnext_jax.train.state import create_state
+    from inceptionnext_jax.workdir.description import describe
+    from tests.models.oracle import random_variables
+
+    kind = task_kind(config.task)
+    task = kind.build(config, kind.open_data(config)).task
+    variables = random_variables(task.model)
+    state = create_state(variables, optax.identity(), False)
+    metric = config.checkpoint.best_metric
+    checkpoints = Checkpoints(
+        workdir, keep_latest=1, keep_best=0, best_metric=metric, higher_is_better=True
+    )
+    checkpoints.save(state, 1, {**describe(config, {}), **task.metadata()}, scores)
+    checkpoints.close()
+    return variables

@@ -6,6 +6,7 @@
 from ml_collections import ConfigDict
 
 from configs.default import optional, shared
+from inceptionnext_jax import create_model
 
 
 def get_config() -> ConfigDict:
@@ -98,8 +99,9 @@ def digits(config: ConfigDict) -> None:
     config.batch_size = config.optim.lr_batch_size = 16
     config.total_steps = 600
     config.schedule.warmup_steps = 40
-    config.optim.lr = 3e-3
-    config.model.layer_scale_init = 1.0
+    config.optim.lr = 0.02 if config.optim.name == "sgd" else 3e-3
+    if hasattr(create_model(config.model.name).backbone, "layer_scale_init"):
+        config.model.layer_scale_init = 1.0
     config.head.channels = 32
     config.loss.class_weights = (0.4, *[1.0] * 10)  # nine tenths of the pixels are background
     config.log.every_steps = 20
@@ -113,6 +115,7 @@ def digits(config: ConfigDict) -> None:
     config.augment.cat_max_ratio = 1.0
     config.augment.hflip = 0.0  # a mirrored digit is another sign
     config.augment.photometric = False
+    config.eval.method = "slide"  # scenes have many sizes, and windows one
 
 
 def debug(config: ConfigDict) -> None:
@@ -121,6 +124,8 @@ def debug(config: ConfigDict) -> None:
     config.data.image_size = 64
     config.data.resize = (128, 64)
     config.data.workers = 0
+    config.model.depthwise_impl = "conv"  # compiles in less time
     config.head.channels = 32
     config.eval.crop = config.eval.stride = None
     config.model.num_classes = 4
+    config.loss.class_weights = ()

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from inceptionnext_jax.pretrained import Pretrained
 
 _DESCRIPTION = """\
-Draws Grad-CAM or Grad-CAM++ heat maps over images: a row for each image, a column for each network,
-on each map the explained class and its probability. If an image's folder has the name of a class,
-that is its label, and answers are marked as right (✓) or wrong (✗).
+Draws Grad-CAM or Grad-CAM++ heat maps of classifiers over images: a row for each image, a column for
+each network, on each map the explained class and its probability. If an image's folder has the name
+of a class, that is its label, and answers are marked as right (✓) or wrong (✗).
 
 --to FILE.png also writes FILE.npz. For network i (0: MODEL, then those of --beside) it holds
   maps_i [N, h, w] float32, as large as the layer's output      heat_i [N, S, S], enlarged to the image

@@ -17,6 +17,7 @@ _DESCRIPTION = """\
 Draws effective receptive fields, a column for each network: how much each pixel moves the centre of
 the last stage's map, over all images. For some shares of all contributions, prints the part of the
 image that the smallest centred square with that share covers: the larger, the farther it sees.
+Of a network of segmentation, the last of the maps that its heads see counts.
 
 --to FILE.png also writes FILE.npz with source_i and field_i [S, S] float64 for network i
 (0: MODEL, then those of --beside).

@@ -50,7 +50,7 @@ def read_images(
     """
     import numpy as np
 
-    from inceptionnext_jax.pretrained.predictions import read_image
+    from inceptionnext_jax.pretrained.images import read_image
 
     paths: list[str] = []
     pixels: list[list[np.ndarray]] = [[] for _ in networks]

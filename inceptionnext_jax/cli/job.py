@@ -1,12 +1,14 @@
 """From a config to a run: what main.py does with its flags."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from inceptionnext_jax import data
+from inceptionnext_jax.cli.pictures import picture_path, save_picture
 from inceptionnext_jax.convert.load import Say, load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.runtime.compilation_cache import cache_compilations
@@ -14,7 +16,7 @@ from inceptionnext_jax.runtime.memory import use_one_malloc_arena
 from inceptionnext_jax.runtime.multihost import exit_together, on_all_processes
 from inceptionnext_jax.tasks import task_kind, task_names
 from inceptionnext_jax.tasks.check import check
-from inceptionnext_jax.tasks.kind import Data, Input, Job
+from inceptionnext_jax.tasks.kind import Data, Input, Inspection, Job
 from inceptionnext_jax.train import mesh as meshes
 from inceptionnext_jax.train import plan as plans
 from inceptionnext_jax.train import validate
@@ -29,15 +31,26 @@ from inceptionnext_jax.workdir.description import config_as_json, describe
 from inceptionnext_jax.workdir.folder import Workdir, open_workdir
 
 
-def run_job(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | None) -> int:
+def run_job(
+    config: ConfigDict,
+    workdir: str | None,
+    mode: str,
+    checkpoint: str | None,
+    to: str | None = None,
+) -> int:
     """Trains, evaluates or plans; returns the exit code.
 
+    to: The picture that a plan writes.
     Raises UserError with all that is wrong with config, data and flags, a line each.
     """
+    if to is not None and mode != "plan":
+        raise UserError(
+            f"--to={to} belongs to --mode=plan, which draws the data; this is --mode={mode}"
+        )
     use_one_malloc_arena()
     configure_jax(config)
     if mode == "plan":
-        return _plan(config)
+        return _plan(config, None if to is None else picture_path(to))
     with exit_together():
         return _run(config, workdir, mode, checkpoint)
 
@@ -56,6 +69,9 @@ def _run(config: ConfigDict, workdir: str | None, mode: str, checkpoint: str | N
         try:
             dataset = kind.open_data(config)
             problems += kind.check_data(config, dataset)
+            say = Reporter(enabled=jax.process_index() == 0).say
+            if not problems and (seen := kind.inspect(config, dataset, False, say)):
+                problems += seen.problems
         except UserError as error:
             problems.append(str(error))
     on_all_processes(lambda: validate.refuse(problems))
@@ -103,10 +119,12 @@ def open_training(
     )
 
 
-def _plan(config: ConfigDict) -> int:
+def _plan(config: ConfigDict, target: Path | None) -> int:
     """Prints what the config resolves to here, and all that is wrong with it.
 
     Missing data are no mistake: a plan is often made on another machine.
+
+    target: The picture of the data to write.
     """
     reporter = Reporter()
     reporter.say(json.dumps(config_as_json(config), indent=1))
@@ -120,15 +138,35 @@ def _plan(config: ConfigDict) -> int:
     except UserError as error:
         missing = str(error)
         dataset = kind.known_data(config)
-        if dataset is None:
+        if dataset is None or target is not None:
             validate.refuse([*problems, missing])
     validate.refuse(problems)
     job = kind.build(config, dataset)
     _show(config, make_plan(config, dataset, job, jax.device_count()), job, reporter)
     if missing:
         reporter.say(f"data: {missing}")
+    else:
+        _show_data(kind.inspect(config, dataset, True, reporter.say), target, config, reporter)
     reporter.say("verdict: " + ("runs once the data are there" if missing else "runs here"))
     return 0
+
+
+def _show_data(
+    seen: Inspection | None, target: Path | None, config: ConfigDict, reporter: Reporter
+) -> None:
+    """Prints what a look at the data found, and draws it; raises UserError for its problems."""
+    for line in seen.lines if seen else ():
+        reporter.say(line)
+    if target is not None:
+        if seen is None:
+            raise UserError(
+                f"--to={target}: the task {config.task} has no picture of its data before "
+                f"training; `python -m inceptionnext_jax explain augment` draws training images"
+            )
+        validate.refuse(seen.problems)
+        save_picture(seen.draw(), target)
+        reporter.say(f"wrote {target}")
+    validate.refuse(seen.problems if seen else [])
 
 
 def _show(config: ConfigDict, plan: plans.Plan, job: Job, reporter: Reporter) -> dict[str, str]:

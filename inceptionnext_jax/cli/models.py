@@ -20,7 +20,7 @@ ImageNet-1K top-1 accuracy with its source.
 Systems of segmentation, `upernet_…` and `semantic_fpn_…`, are listed when asked for, with 150
 classes and at the size that papers count at. The auxiliary head counts among the parameters but
 not in the MACs. Papers on InceptionNeXt add an operation for each output of a convolution with
-bias, those on ConvNeXt what mmcv counts.
+bias (--details), those on ConvNeXt what mmcv counts.
 """
 _EXAMPLES = """\
 examples:
@@ -87,6 +87,8 @@ def percent(fraction: float) -> str:
 
 def _details(info: "ModelInfo") -> list[tuple[str, str]]:
     from inceptionnext_jax.models.counts import Counts
+    from inceptionnext_jax.models.macs import count_macs
+    from inceptionnext_jax.models.registry import create_model
 
     pairs = []
     for field in dataclasses.fields(info):
@@ -100,4 +102,8 @@ def _details(info: "ModelInfo") -> list[tuple[str, str]]:
         elif isinstance(value, tuple):
             value = ", ".join(f"{part:g}" for part in value)
         pairs.append((field.name, "" if value is None else str(value)))
+        if field.name == "macs" and info.counted_at and not info.macs_of_attention:
+            model = create_model(info.name)
+            biased = count_macs(model, info.counted_at, biases=True)
+            pairs.append(("macs_with_biases", _number(biased)))
     return pairs

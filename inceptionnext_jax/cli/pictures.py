@@ -15,10 +15,15 @@ def add_target(parser: Any) -> None:
 
 def picture_target(args: argparse.Namespace) -> Path:
     """The path of --to; raises UserError, before any work, if no PNG can be written there."""
-    target = Path(args.to).expanduser()
+    return picture_path(args.to)
+
+
+def picture_path(to: str) -> Path:
+    """The path that --to names; raises UserError if no PNG can be written there."""
+    target = Path(to).expanduser()
     if target.suffix.lower() != ".png":
-        raise UserError(f"--to={args.to} must end in .png")
-    check_file_target(target, f"--to={args.to}")
+        raise UserError(f"--to={to} must end in .png")
+    check_file_target(target, f"--to={to}")
     return target
 
 

@@ -1,21 +1,31 @@
-"""`predict`: the most likely classes of images."""
+"""`predict`: the most likely classes of images, or of each of their pixels."""
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from inceptionnext_jax.cli.images import add_image_arguments, find_images
+from inceptionnext_jax.cli.label_map_files import LabelMapFiles
 from inceptionnext_jax.cli.parser import add_command, positive
 from inceptionnext_jax.cli.sources import add_source_options, load
 from inceptionnext_jax.errors import UserError, print_error
 
 if TYPE_CHECKING:
-    from inceptionnext_jax.pretrained import Prediction
+    from inceptionnext_jax.pretrained import Prediction, Pretrained, Segmentation
 
 _DESCRIPTION = """\
 Prints the most likely classes of images: the image's path, and below it a line for each class with
 rank, probability and name, separated by tabs. --json prints one line for each image instead:
 {"path": …, "classes": [{"rank": 1, "class": 3, "name": …, "probability": …}, …]}.
+
+Of a network of segmentation, the classes in an image are listed, the largest first, with the shares
+of its area that they cover. --to DIR writes for each image, at its own size,
+  NAME_labels.png   a palette PNG whose values are the numbers of the classes, counted from 0 (with
+                    more than 256 classes 16-bit grey)
+  NAME_overlay.png  the image with the colours of the classes over it, and a legend
+NAME is the image's name without its suffix; the second image of a name is NAME-2, the third NAME-3.
+Files that are there already are replaced. --json prints {"path": …, "size": [height, width],
+"classes": [{"class": 3, "name": …, "share": …}, …], "labels": PATH, "overlay": PATH}.
 
 Images are resized and cropped as in evaluation. IMAGE is a file, a folder (all images in it and
 below, in the order of their names), or - for standard input: one image, or one path on each line.
@@ -31,9 +41,14 @@ examples (the first trains on 1,438 digits for half a minute, to have something 
   python -m inceptionnext_jax predict out/predict out --topk 1 --json
   find out -name "*.png" | python -m inceptionnext_jax predict out/predict -
 
+  python main.py --config=configs/segmentation/digits.py --workdir=out/seg \\
+      --config.total_steps=4 --config.schedule.warmup_steps=1 --config.model.stage_depths="(1,1,1,1)"
+  python -m inceptionnext_jax predict out/seg out/three.png --to out/maps --json
+
 with a network:
   python -m inceptionnext_jax predict inceptionnext_tiny photo.jpg
-"""
+  python -m inceptionnext_jax predict upernet_convnext_tiny photo.jpg --to maps
+"""  # noqa: E501
 
 
 def add_parser(subparsers: Any) -> None:
@@ -41,57 +56,100 @@ def add_parser(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "predict",
-        help="the most likely classes of images",
+        help="the most likely classes of images, or label maps",
         description=_DESCRIPTION,
         examples=_EXAMPLES,
     )
     add_source_options(parser, "MODEL")
     add_image_arguments(parser)
-    for name, default, metavar, what in (
-        ("topk", 5, "K", "classes of each image"),
-        ("batch-size", 32, "N", "images computed at once"),
+    for name, metavar, what in (
+        ("topk", "K", "classes of each image (default: 5, or all that a label map has)"),
+        ("batch-size", "N", "images computed at once (default: 32; label maps: one)"),
     ):
-        text = f"{what} (default: %(default)s)"
-        parser.add_argument(f"--{name}", type=positive, default=default, metavar=metavar, help=text)
+        parser.add_argument(f"--{name}", type=positive, metavar=metavar, help=what)
+    parser.add_argument("--to", metavar="DIR", help="the folder for label maps and overlays")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.set_defaults(run=run)
 
 
+class Output(Protocol):
+    """The answers of one kind of network, printed and written.
+
+    Its arguments are the network and the folder for files, or None.
+    """
+
+    def __init__(self, loaded: "Pretrained", to: str | None): ...
+
+    def text(self, found: Any, as_json: bool) -> str:
+        """Returns the lines about an image; files about it are written before."""
+
+
 def run(args: argparse.Namespace) -> int:
     """Prints the predictions; returns 2 if an image cannot be read."""
+    from inceptionnext_jax.models import model_info
     from inceptionnext_jax.pretrained import predict
     from inceptionnext_jax.runtime.compilation_cache import cache_compilations
 
     images = list(find_images(args.images))
     cache_compilations()
     loaded = load(args)
+    output = _OUTPUTS[model_info(loaded.name).task](loaded, args.to)
     failures: list[UserError] = []
 
     def report(error: UserError) -> None:
         failures.append(error)
         print_error(error)
 
-    batch_size = min(args.batch_size, len(images))
-    for found in predict(loaded, images, args.topk, batch_size, report):
-        print(_as_json(found) if args.json else _as_rows(found), flush=True)
+    for found in predict(loaded, images, args.topk, args.batch_size, report):
+        print(output.text(found, args.json), flush=True)
     return 2 if failures else 0
 
 
-def _as_rows(found: "Prediction") -> str:
+class _Classes:
+    """Classes with their probabilities."""
+
+    def __init__(self, loaded: "Pretrained", to: str | None):
+        if to is not None:
+            raise UserError(
+                f"--to={to} is for label maps, and {loaded.name} is a classifier; leave it out"
+            )
+
+    def text(self, found: "Prediction", as_json: bool) -> str:
+        if not as_json:
+            return _lines(found.path, found.probabilities, found.names)
+        classes = [
+            {"rank": rank, "class": int(index), "name": name, "probability": float(probability)}
+            for rank, (index, probability, name) in enumerate(
+                zip(found.classes, found.probabilities, found.names, strict=True), start=1
+            )
+        ]
+        return json.dumps({"path": found.path, "classes": classes})
+
+
+class _LabelMaps:
+    """Classes with their areas, and files if there is a folder for them."""
+
+    def __init__(self, loaded: "Pretrained", to: str | None):
+        self._files = None if to is None else LabelMapFiles(to, loaded.colors)
+
+    def text(self, found: "Segmentation", as_json: bool) -> str:
+        written = {} if self._files is None else self._files.write(found)
+        if not as_json:
+            return _lines(found.path, found.shares, found.names)
+        classes = [
+            {"class": int(index), "name": name, "share": float(share)}
+            for index, name, share in zip(found.classes, found.names, found.shares, strict=True)
+        ]
+        size = list(found.label_map.shape)
+        return json.dumps({"path": found.path, "size": size, "classes": classes, **written})
+
+
+_OUTPUTS: dict[str, type[Output]] = {"classification": _Classes, "segmentation": _LabelMaps}
+
+
+def _lines(path: str, numbers: Any, names: list[str]) -> str:
     rows = [
-        f"{rank}\t{probability:.4f}\t{name}"
-        for rank, (probability, name) in enumerate(
-            zip(found.probabilities, found.names, strict=True), start=1
-        )
+        f"{rank}\t{number:.4f}\t{name}"
+        for rank, (number, name) in enumerate(zip(numbers, names, strict=True), start=1)
     ]
-    return "\n".join([found.path, *rows])
-
-
-def _as_json(found: "Prediction") -> str:
-    classes = [
-        {"rank": rank, "class": int(index), "name": name, "probability": float(probability)}
-        for rank, (index, probability, name) in enumerate(
-            zip(found.classes, found.probabilities, found.names, strict=True), start=1
-        )
-    ]
-    return json.dumps({"path": found.path, "classes": classes})
+    return "\n".join([path, *rows])

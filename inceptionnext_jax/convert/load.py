@@ -96,8 +96,10 @@ def load_weights(
     if found.is_step:
         return read_step(found.path)
     weights = _read(found.path, say)
-    if not any(name.startswith("backbone.") for name in weights.arrays):
-        model_name = backbone_name(model_name)
+    body = backbone_name(model_name)
+    if body != model_name and not any(name.startswith("backbone.") for name in weights.arrays):
+        say(f"{source}: taking it for {body}, the backbone of {model_name}")
+        model_name = body
     options = {"stage_depths": stage_depths}
     return _converted(found.path, weights.arrays, model_name, options), None, {}
 

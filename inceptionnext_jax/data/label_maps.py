@@ -2,6 +2,7 @@
 
 import functools
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,9 @@ from inceptionnext_jax.errors import UserError
 IGNORED = -1  # in label maps of classes: pixels without a label
 Color = tuple[int, int, int]  # red, green, blue, 0 .. 255
 
-_MAX_ID = 2**16 - 1
-_FORBIDDEN = -2  # in tables: an id or a colour that no class has
+UNKNOWN = -2  # an id or a colour that no class has
+MAX_ID = 2**16 - 1  # of stored ids
+_LISTED = 8  # ids in a message, at most
 _GREY_STEPS = {2: 85, 4: 17}  # Pillow spreads grey of so few bits over 0 .. 255
 _BIT_DEPTH = 24  # where a PNG file has it
 
@@ -30,6 +32,8 @@ class LabelRule:
     colors: each class's colour where label maps are RGB pictures; grey and palette files still
         hold ids.
     ignored_colors: colours of pixels without a label.
+    class_ids: each class's stored id where these are not 0, 1, 2, ...
+    ignored_ids: more ids of pixels without a label.
     """
 
     num_classes: int
@@ -37,6 +41,8 @@ class LabelRule:
     reduce_zero_label: bool = False
     colors: tuple[Color, ...] | None = None
     ignored_colors: tuple[Color, ...] = ()
+    class_ids: tuple[int, ...] | None = None
+    ignored_ids: tuple[int, ...] = ()
 
     def __call__(self, label: bytes | np.ndarray, name: str) -> np.ndarray:
         """Returns the class of each pixel or IGNORED, [H, W] int16.
@@ -48,7 +54,7 @@ class LabelRule:
         file or holds an id or a colour that no class has: the class list or the rule is wrong then,
         and so may be every other label.
         """
-        stored = _decoded(label, name) if isinstance(label, bytes) else label
+        stored = stored_label_map(label, name)
         if stored.ndim == 2:
             return self._from_ids(stored, name)
         if self.colors is None:
@@ -59,30 +65,41 @@ class LabelRule:
         return self._from_colors(stored, name)
 
     @property
-    def ids(self) -> tuple[int, int]:
-        """The first and the last stored id that has a class."""
+    def ids(self) -> tuple[int, ...]:
+        """The stored id of each class."""
         first = int(self.reduce_zero_label)
-        return first, first + self.num_classes - 1
+        return self.class_ids or tuple(range(first, first + self.num_classes))
+
+    @property
+    def without_label(self) -> tuple[int, ...]:
+        """The stored ids that mean "no label", in ascending order."""
+        zero = (0,) if self.reduce_zero_label else ()
+        index = () if self.ignore_index is None else (self.ignore_index,)
+        return tuple(sorted({*zero, *self.ignored_ids, *index}))
+
+    def classes_of(self, ids: np.ndarray) -> np.ndarray:
+        """Returns the class of each stored id, IGNORED or UNKNOWN; int16, of the same shape."""
+        if ids.size and not 0 <= ids.min() <= ids.max() <= MAX_ID:
+            possible = (ids >= 0) & (ids <= MAX_ID)
+            return np.where(possible, self.classes_of(np.where(possible, ids, 0)), UNKNOWN)
+        return _id_table(self)[ids.astype(np.uint16, copy=False)]
 
     def _from_ids(self, ids: np.ndarray, name: str) -> np.ndarray:
-        if ids.size and not 0 <= ids.min() <= ids.max() <= _MAX_ID:
-            low, high = ids.min(), ids.max()
-            raise UserError(self._wrong_id(name, int(low if low < 0 else high)))
-        classes = _id_table(self)[ids.astype(np.uint16, copy=False)]
-        wrong = ids[classes == _FORBIDDEN]
+        classes = self.classes_of(ids)
+        wrong = ids[classes == UNKNOWN]
         if wrong.size:
-            raise UserError(self._wrong_id(name, int(wrong.min())))
+            raise UserError(
+                f"the label map of {name} has id {wrong.min()}, but {self.described}; correct the "
+                f"class list, the label maps, data.ignore_index or data.reduce_zero_label"
+            )
         return classes
 
-    def _wrong_id(self, name: str, wrong: int) -> str:
-        first, last = self.ids
-        zero = "0 (no label), " if self.reduce_zero_label else ""
-        ignored = "" if self.ignore_index is None else f" and {self.ignore_index} (ignored)"
-        return (
-            f"the label map of {name} has id {wrong}, but {self.num_classes} classes have the ids "
-            f"{zero}{first} to {last}{ignored}; correct the class list, the label maps, "
-            f"data.ignore_index or data.reduce_zero_label"
-        )
+    @property
+    def described(self) -> str:
+        """The ids in a sentence, such as "3 classes have the ids 0 to 2 and 255 (no label)"."""
+        ignored = [f"{listed(self.without_label)} (no label)"] if self.without_label else []
+        ids = " and ".join([listed(self.ids), *ignored])
+        return f"{self.num_classes} classes have the ids {ids}"
 
     def _from_colors(self, pixels: np.ndarray, name: str) -> np.ndarray:
         codes, values = _color_table(self)
@@ -98,16 +115,20 @@ class LabelRule:
         return values[at]
 
 
+def listed(ids: Sequence[int]) -> str:
+    """Returns ids in ascending order as text: a range or, shortened, one by one."""
+    if len(ids) > 2 and list(ids) == list(range(ids[0], ids[0] + len(ids))):
+        return f"{ids[0]} to {ids[-1]}"
+    rest = f", … ({len(ids)} in all)" if len(ids) > _LISTED else ""
+    return ", ".join(map(str, ids[:_LISTED])) + rest
+
+
 @functools.lru_cache(maxsize=8)
 def _id_table(rule: LabelRule) -> np.ndarray:
     """The class of each stored id, [65536] int16."""
-    table = np.full(_MAX_ID + 1, _FORBIDDEN, np.int16)
-    first, last = rule.ids
-    table[first : last + 1] = np.arange(rule.num_classes)
-    if rule.reduce_zero_label:
-        table[0] = IGNORED
-    if rule.ignore_index is not None:
-        table[rule.ignore_index] = IGNORED
+    table = np.full(MAX_ID + 1, UNKNOWN, np.int16)
+    table[list(rule.ids)] = np.arange(rule.num_classes)
+    table[list(rule.without_label)] = IGNORED
     return table
 
 
@@ -128,10 +149,15 @@ def _codes(pixels: np.ndarray) -> np.ndarray:
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 
-def _decoded(file: bytes, name: str) -> np.ndarray:
-    """The stored ids, [H, W], or colours, [H, W, 3 or 4] uint8, of a PNG file."""
+def stored_label_map(label: bytes | np.ndarray, name: str) -> np.ndarray:
+    """Returns the stored ids, [H, W], or colours, [H, W, 3 or 4] uint8, of a label map.
+
+    label, name, and what is raised: as for `LabelRule`.
+    """
+    if isinstance(label, np.ndarray):
+        return label
     with naming_damage(f"the label map of {name}"):
-        opened = Image.open(io.BytesIO(file))
+        opened = Image.open(io.BytesIO(label))
         kind, mode = opened.format, opened.mode
         pixels = np.asarray(opened)
     if kind != "PNG":
@@ -141,7 +167,7 @@ def _decoded(file: bytes, name: str) -> np.ndarray:
         )
     if mode == "LA":
         raise UserError(f"the label map of {name} has an alpha channel; save it as plain grey")
-    step = _GREY_STEPS.get(file[_BIT_DEPTH], 1) if mode == "L" else 1
+    step = _GREY_STEPS.get(label[_BIT_DEPTH], 1) if mode == "L" else 1
     return pixels // step if step > 1 else pixels
 
 

@@ -86,6 +86,13 @@ def open_pairs(
         None if split is None else list_pairs(split, labels / split.name, IMAGE_SUFFIXES, _LAYOUT)
         for split in (train_root, eval_root)
     )
+    if classes.ids is not None and reduce_zero_label:
+        raise UserError(
+            f"{root / 'classes.txt'} gives each class its id, so data.reduce_zero_label has no "
+            f"meaning; set it to False"
+        )
+    if classes.ids is not None and ignore_index in classes.ids:
+        ignore_index = None  # the list is about these label maps; the index may be the default
     count = len(classes.names)
     return LabelMapDataset(
         name="pairs",
@@ -93,7 +100,13 @@ def open_pairs(
         eval=evaluation,
         class_names=classes.names,
         rule=LabelRule(
-            count, ignore_index, reduce_zero_label, classes.colors, classes.ignored_colors
+            count,
+            ignore_index,
+            reduce_zero_label,
+            classes.colors,
+            classes.ignored_colors,
+            classes.ids,
+            classes.ignored_ids,
         ),
         palette=classes.colors or voc_palette(count),
     )

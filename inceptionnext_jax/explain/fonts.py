@@ -1,9 +1,11 @@
-"""Fonts, and text fitted to a width."""
+"""Fonts, text fitted to a width, and the colours of both."""
 
 from functools import cache
 from pathlib import Path
 
 from PIL import ImageFont
+
+INK, FAINT, PAPER = "#1b1f24", "#66707c", "#ffffff"
 
 
 def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:

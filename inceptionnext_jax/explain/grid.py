@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from inceptionnext_jax.explain.fonts import sans, shorten, wrap
-
-INK, FAINT, PAPER = "#1b1f24", "#66707c", "#ffffff"
+from inceptionnext_jax.explain.fonts import FAINT, INK, PAPER, sans, shorten, wrap
+from inceptionnext_jax.explain.legend import Entry, draw_legend
 
 
 class Style(NamedTuple):
@@ -37,6 +36,7 @@ def draw_grid(
     *,
     columns: Sequence[str] = (),
     headings: Sequence[str] = (),
+    legend: Sequence[Entry] = (),
     style: Style | None = None,
 ) -> Image.Image:
     """Draws pictures of one size in rows, below a title and lines of text.
@@ -47,6 +47,7 @@ def draw_grid(
       rows: The longest determines the width.
       columns: Names above the columns, or none.
       headings: A line above each row, or none.
+      legend: Classes and their colours, between the lines and the rows, or none.
       style: Sizes; None for the default.
     """
     style = style or Style()
@@ -57,8 +58,10 @@ def draw_grid(
     text_lines = [part for line in lines for part in wrap(line, sans(style.text), inner)]
     heading_height = style.text + style.heading_gap
     row_height = steps[1] + (heading_height if headings else 0)
+    colors = draw_legend(legend, inner) if legend else Image.new("RGB", (1, 0))
     page_height = (
         2 * style.margin
+        + colors.height
         + len(title_lines) * (style.title + 8)
         + len(text_lines) * (style.text + 7)
         + 8
@@ -69,6 +72,8 @@ def draw_grid(
     page = Image.new("RGB", (inner + 2 * style.margin, page_height), PAPER)
     draw = ImageDraw.Draw(page)
     y = _draw_title(draw, title_lines, text_lines, style)
+    page.paste(colors, (style.margin, y))
+    y += colors.height
     bold = sans(style.text, bold=True)
     for i, name in enumerate(columns):
         draw.text((style.margin + i * steps[0], y), shorten(name, bold, width), INK, bold)

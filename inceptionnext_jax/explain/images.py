@@ -11,6 +11,7 @@ from inceptionnext_jax.errors import UserError, suggestion
 from inceptionnext_jax.explain.cam import make_class_maps
 from inceptionnext_jax.explain.heat import enlarged
 from inceptionnext_jax.explain.receptive_field import make_receptive_field
+from inceptionnext_jax.models.registry import model_info
 from inceptionnext_jax.pretrained import Pretrained
 
 _BATCH = 8
@@ -52,8 +53,14 @@ def explain_images(
       target: The class to explain; None for each image's likeliest.
 
     Raises:
-      UserError: There is no such layer, method or class.
+      UserError: The network is no classifier, or there is no such layer, method or class.
     """
+    task = model_info(pretrained.name).task
+    if task != "classification":
+        raise UserError(
+            f"class activation maps explain classifiers, and {pretrained.name} is a network of "
+            f"{task}; `predict --to` draws what it sees"
+        )
     if target is not None and not 0 <= target < pretrained.num_classes:
         raise UserError(f"class {target} does not exist: there are {pretrained.num_classes}")
     size = images.shape[1]

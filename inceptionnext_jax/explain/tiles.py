@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
-from inceptionnext_jax.explain.fonts import sans, shorten
-from inceptionnext_jax.explain.grid import INK, PAPER, Style
+from inceptionnext_jax.explain.fonts import INK, PAPER, sans, shorten
+from inceptionnext_jax.explain.grid import Style
 
 Tone = Literal["plain", "right", "wrong"]
 Weights = Sequence[tuple[str, float]]  # (label, share), the largest first

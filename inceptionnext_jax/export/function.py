@@ -42,8 +42,15 @@ class Inference(NamedTuple):
         size = self.pretrained.preprocessing.image_size
         return size, size, 3
 
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the logits of one image."""
+        image = jax.ShapeDtypeStruct((1, *self.image_shape), self.input_dtype)
+        found = jax.eval_shape(self.function("conv"), self.variables, image)
+        return tuple(found.shape[1:])
+
     def function(self, depthwise_impl: str) -> Callable[[Variables, jax.Array], jax.Array]:
-        """Returns (variables, images) -> logits [B, num_classes] float32, by one implementation."""
+        """Returns (variables, images) -> logits [B, …] float32, by one implementation."""
         model = with_options(self.model, depthwise_impl=depthwise_impl)
 
         def logits(variables: Variables, images: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """ONNX through `jax2onnx`, compared in onnxruntime before it is returned."""
 
 import importlib.util
+import logging
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.export import onnx_graph
 from inceptionnext_jax.export.function import Inference, largest_difference
+from inceptionnext_jax.runtime.log_levels import log_level
 
 FILE = "model.onnx"
 INPUT, OUTPUT = "images", "logits"
@@ -27,7 +29,7 @@ def require() -> None:
 
 
 def to_onnx(inference: Inference) -> bytes:
-    """Serialises [B, S, S, 3] -> [B, num_classes] for any B, weights inside.
+    """Serialises [B, S, S, 3] -> logits [B, …] for any B, weights inside.
 
     Depthwise convolutions become grouped ones, for which runtimes have kernels.
 
@@ -48,14 +50,15 @@ def _converted(inference: Inference) -> Any:
 
     logits, name = inference.function("conv"), inference.pretrained.name
     try:
-        return convert(
-            lambda images: logits(inference.variables, images),
-            [_images(inference)],
-            model_name=name,
-            opset=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-        )
+        with log_level("onnx_ir", logging.ERROR):  # it warns of shapes without names
+            return convert(
+                lambda images: logits(inference.variables, images),
+                [_images(inference)],
+                model_name=name,
+                opset=OPSET,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+            )
     except NotImplementedError as error:
         side = inference.image_shape[0]
         raise UserError(

@@ -5,6 +5,7 @@ import importlib.metadata
 from inceptionnext_jax import __version__
 from inceptionnext_jax.export import onnx_file, stablehlo
 from inceptionnext_jax.export.function import Inference
+from inceptionnext_jax.models import model_info
 
 _PACKAGES = {
     "stablehlo": ("jax", "flax", "numpy"),
@@ -31,6 +32,25 @@ session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvide
 Opset {opset}; any ONNX runtime can run it."""
 
 
+# By the task of the network: from its output to an answer.
+_AFTER = {
+    "segmentation": """\
+## From logits to a label map
+
+The output has a position for every 4 × 4 pixels. Enlarge the logits of each window bilinearly to
+{side} × {side} (OpenCV's `INTER_LINEAR`, PyTorch's `align_corners=False`), average windows where
+they overlap, and resize the result to the image's own size likewise. The class of a pixel is then
+the argmax over the last axis. For an image that is one window:
+
+```python
+import cv2
+import numpy as np
+
+label_map = cv2.resize(np.asarray(logits)[0], ({side}, {side})).argmax(axis=-1)
+```""",
+}
+
+
 def readme(inference: Inference, format: str, file: str, size: int) -> str:
     """Returns the text: usage, input and output, preprocessing, versions.
 
@@ -42,17 +62,15 @@ def readme(inference: Inference, format: str, file: str, size: int) -> str:
     """
     network = inference.pretrained
     before, side = network.preprocessing, network.preprocessing.image_size
+    shape = ", ".join(map(str, inference.output_shape))
     what = "uint8 pixels, 0 … 255" if inference.uint8 else "float32, normalised"
-    steps = [
-        f"Resize the short side to {int(side / before.crop_pct)} pixels, {before.interpolation} "
-        f"and antialiased (Pillow's `resize`).",
-        f"Cut the centre, {side} × {side} pixels, RGB.",
-    ]
+    steps = before.steps()
     if not inference.uint8:
         steps.append(
             f"Scale to 0 … 1, subtract the mean {_numbers(before.mean)} and divide by the standard "
             f"deviation {_numbers(before.std)}, by channel."
         )
+    after = _AFTER.get(model_info(network.name).task, "")
     usage = _STABLEHLO if format == "stablehlo" else _ONNX
     parts = [
         f"# {network.name}, {network.num_classes} classes",
@@ -69,13 +87,13 @@ def readme(inference: Inference, format: str, file: str, size: int) -> str:
                 "| | name | shape | type |",
                 "|---|---|---|---|",
                 f"| input | `{onnx_file.INPUT}` | [B, {side}, {side}, 3], any B | {what} |",
-                f"| output | `{onnx_file.OUTPUT}` | [B, {network.num_classes}] | float32, before "
-                "the softmax |",
+                f"| output | `{onnx_file.OUTPUT}` | [B, {shape}] | float32, before the softmax |",
             ]
         ),
         "Class k is line k + 1 of `classes.txt`.",
         "## Preprocessing",
         "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)),
+        *([after.format(side=side)] if after else []),
         "## Made with",
         ", ".join(
             [f"inceptionnext_jax {__version__}"]

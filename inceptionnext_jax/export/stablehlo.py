@@ -9,6 +9,7 @@ from jax import export as jax_export
 
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.export.function import Inference, largest_difference
+from inceptionnext_jax.models.network import has_option
 from inceptionnext_jax.ops import depthwise
 from inceptionnext_jax.types import Variables
 
@@ -19,7 +20,7 @@ TOLERANCE = 1e-4
 
 
 def to_stablehlo(inference: Inference) -> bytes:
-    """Serialises [B, S, S, 3] -> [B, num_classes] for any B and `PLATFORMS`, weights inside.
+    """Serialises [B, S, S, 3] -> logits [B, …] for any B and `PLATFORMS`, weights inside.
 
     Raises:
       UserError: The exported function differs from the network on this machine.
@@ -39,7 +40,7 @@ def platform_logits(inference: Inference, variables: Variables, images: jax.Arra
         platform: inference.function(depthwise.auto_for(backend))
         for platform, backend in _BACKENDS.items()
     }
-    if not hasattr(inference.model, "depthwise_impl"):
+    if not has_option(inference.model, "depthwise_impl"):
         return forms["cpu"](variables, images)
     logits: jax.Array = jax.lax.platform_dependent(variables, images, **forms)
     return logits

@@ -1,17 +1,19 @@
 """Counts of parameters, multiply-accumulates and activations by tracing: nothing is computed.
 
-Papers count multiply-accumulates in three ways, which differ in the last printed digit:
+Papers count multiply-accumulates in four ways, which differ in the last printed digit:
 
 * those of convolutions and linear layers alone (the default);
 * with attention's products of one activation with another (`attention=True`): every figure printed
   for a network with attention includes them;
+* with an operation for each number to which a bias is added (`biases=True`): every figure printed
+  for a system of segmentation with InceptionNeXt;
 * with norms as fvcore counts them, 2 for an element of BatchNorm in inference and 5 for one of
   LayerNorm (`norms=True`): so InceptionNeXt's B has the printed 14.9 G instead of 14.8.
 """
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.extend import core
 
+from inceptionnext_jax.models.layers.enlarged_conv import LevelsConv
 from inceptionnext_jax.models.layers.norm import BatchNorm, LayerNorm
 from inceptionnext_jax.models.network import with_options
 
@@ -26,6 +29,8 @@ from inceptionnext_jax.models.network import with_options
 _NORM_COSTS: dict[type[nn.Module], int] = {BatchNorm: 2, LayerNorm: 5}
 # Functions of models.layers that are products with constant weights, which nobody counts.
 _FREE = ("adaptive_average_pool", "resize_bilinear")
+# A function of models.layers that computes a convolution in fewer steps; all count its plain form.
+_CONV_OF_ENLARGED = "conv_of_enlarged"
 
 
 def count_params(model: nn.Module, image_size: int = 64) -> int:
@@ -44,18 +49,24 @@ def count_macs(
     image_size: int | tuple[int, int],
     attention: bool = False,
     norms: bool = False,
+    biases: bool = False,
 ) -> int:
-    """Returns the multiply-accumulates of one image's forward pass; biases are left out.
+    """Returns the multiply-accumulates of one image's forward pass.
 
     Args:
       model: A model from `create_model`.
       image_size: Pixels, or (height, width).
       attention: Whether to count the products of queries, keys and values.
       norms: Whether to count norms.
+      biases: Whether to count an operation for each number that a convolution or a linear layer
+        with bias puts out; for networks without attention.
     """
     totals = _totals(model, image_size)
     macs = totals.macs + (totals.products if attention else 0)
-    return macs + (_norm_operations(model, image_size) if norms else 0)
+    macs += _operations(model, image_size, _norm_cost) if norms else 0
+    if biases:
+        macs += totals.activations - _operations(model, image_size, _without_bias)
+    return macs
 
 
 def count_activations(model: nn.Module, image_size: int | tuple[int, int]) -> int:
@@ -113,6 +124,9 @@ def _equation_totals(equation: core.JaxprEqn) -> _Totals:
     name = equation.primitive.name
     if equation.params.get("name") in _FREE:
         return _Totals()
+    if equation.params.get("name") == _CONV_OF_ENLARGED:
+        kernel, results = _shape(equation.invars[-1]), math.prod(_shape(equation.outvars[0]))
+        return _Totals(macs=results * math.prod(kernel[:-1]), activations=results)
     if name == "conv_general_dilated":
         kernel, results = _shape(equation.invars[1]), math.prod(_shape(equation.outvars[0]))
         outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
@@ -142,16 +156,30 @@ def _inner_jaxprs(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
             yield value
 
 
-def _norm_operations(model: nn.Module, image_size: int | tuple[int, int]) -> int:
-    """Sums over the calls of norms, which a trace of operations does not show."""
+def _norm_cost(module: nn.Module, result: Any) -> int:
+    cost = _NORM_COSTS.get(type(module), 0)
+    return cost * result.size if cost else 0
+
+
+def _without_bias(module: nn.Module, result: Any) -> int:
+    is_linear = isinstance(module, nn.Conv | nn.Dense | LevelsConv)
+    return result.size if is_linear and not module.use_bias else 0
+
+
+def _operations(
+    model: nn.Module,
+    image_size: int | tuple[int, int],
+    cost: Callable[[nn.Module, Any], int],
+) -> int:
+    """Sums costs over the calls of modules, which a trace of operations does not show."""
     total = 0
 
     def add(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         nonlocal total
-        cost = _NORM_COSTS.get(type(context.module), 0)
-        if cost and context.method_name == "__call__":
-            total += cost * args[0].size
-        return call(*args, **kwargs)
+        result = call(*args, **kwargs)
+        if context.method_name == "__call__":
+            total += cost(context.module, result)
+        return result
 
     model = with_options(model, scan=False, remat=False)  # so that each block is called
     model, variables, image = _traceable(model, image_size)

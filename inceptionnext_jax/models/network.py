@@ -228,6 +228,12 @@ def with_options(model: nn.Module, **options: Any) -> nn.Module:
     return model.clone(**own) if own else model
 
 
+def has_option(model: nn.Module, name: str) -> bool:
+    """Returns whether `with_options` can change an option of the model or its backbone."""
+    backbone = getattr(model, "backbone", None)
+    return hasattr(model, name) or (isinstance(backbone, nn.Module) and has_option(backbone, name))
+
+
 def last_stage(paths: Sequence[str]) -> str:
     """Returns the last stage of a network's layers, or its last module without stages."""
     outermost = [path for path in paths if "/" not in path]

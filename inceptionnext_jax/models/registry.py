@@ -37,6 +37,7 @@ class ModelInfo:
       name: As in `create_model`.
       input_size: Pixels, height and width, that the published numbers hold for.
       stage_depths: Blocks per stage.
+      task: The value of config.task that trains it.
       family: Facts for conversion, layer-wise learning rates and schedules.
       feature_strides: Strides of the maps that `features` returns; dense systems need `PYRAMID`.
       counted_at: Height and width of the image that sizes hold for; None is `input_size`.
@@ -62,6 +63,7 @@ class ModelInfo:
     name: str
     input_size: int
     stage_depths: tuple[int, ...]
+    task: str = "classification"
     family: Family = dataclasses.field(default_factory=Family, repr=False)
     feature_strides: tuple[int, ...] = ()
     counted_at: tuple[int, int] | None = None

@@ -19,7 +19,7 @@ from inceptionnext_jax.files import replaced, write_atomically
 from inceptionnext_jax.models.registry import model_info, option_defaults
 from inceptionnext_jax.pretrained.bundle import Pretrained
 from inceptionnext_jax.pretrained.hugging_face import is_upernet, upernet_fields
-from inceptionnext_jax.pretrained.preprocessing import Preprocessing
+from inceptionnext_jax.pretrained.preprocessing import AnyPreprocessing, preprocessing_of
 
 _OWN = "inceptionnext_jax"
 _LARGEST = 1 << 24  # bytes of a config.json
@@ -69,11 +69,7 @@ def _config(pretrained: Pretrained, first_conv: str) -> dict[str, Any]:
         "pretrained_cfg": {
             "input_size": [3, size, size],
             "fixed_input_size": False,
-            "crop_pct": before.crop_pct,
-            "crop_mode": "center",
-            "interpolation": before.interpolation,
-            "mean": list(before.mean),
-            "std": list(before.std),
+            **before.fields(),
             "num_classes": pretrained.num_classes,
             "first_conv": first_conv,
             "classifier": classifier.removesuffix(".bias"),
@@ -84,6 +80,7 @@ def _config(pretrained: Pretrained, first_conv: str) -> dict[str, Any]:
             "options": options,
             "licence": pretrained.licence,
             "metrics": dict(pretrained.metrics),
+            **({"palette": list(map(list, pretrained.palette))} if pretrained.palette else {}),
         },
     }
 
@@ -148,6 +145,7 @@ def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
         "options": options,
         "preprocessing": _preprocessing(info, timm),
         "class_names": labels,
+        "palette": own.get("palette") or (),
         "licence": str(own.get("licence") or timm.get("license") or ""),
         "metrics": {str(k): float(v) for k, v in _mapping(own, "metrics").items()},
     }
@@ -161,11 +159,11 @@ def _mapping(parent: Mapping[str, Any], key: str) -> dict[str, Any]:
     return dict(value or {})
 
 
-def _preprocessing(info: Any, timm: Mapping[str, Any]) -> Preprocessing:
+def _preprocessing(info: Any, timm: Mapping[str, Any]) -> AnyPreprocessing:
     given = {k: v for k, v in timm.items() if v is not None}
     if "input_size" in given:
         size = given["input_size"]
         if not isinstance(size, list | tuple) or len(size) != 3 or size[1] != size[2]:
             raise ValueError(f"its input_size {size!r} is not [3, S, S]")
         given["image_size"] = size[1]
-    return Preprocessing.of(info, given)
+    return preprocessing_of(info, given)

@@ -5,13 +5,12 @@ from typing import Any
 
 from inceptionnext_jax.checks import is_number
 from inceptionnext_jax.models.registry import create_model, list_models, model_info
-from inceptionnext_jax.pretrained.preprocessing import Preprocessing
+from inceptionnext_jax.pretrained.preprocessing import AnyPreprocessing, preprocessing_of
 
 ARCHITECTURE = "UperNetForSemanticSegmentation"
 # Values that our networks are made with; arrays do not show others.
 _HEADS = {"pool_scales": [1, 2, 3, 6], "auxiliary_concat_input": False}
 _BACKBONE = {"model_type": "convnext", "hidden_act": "gelu", "num_channels": 3, "patch_size": 4}
-_INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
 def is_upernet(config: Mapping[str, Any]) -> bool:
@@ -78,7 +77,7 @@ def _class_names(labels: Any) -> Sequence[str]:
     return () if names == [f"LABEL_{index}" for index in range(len(names))] else names
 
 
-def _preprocessing(info: Any, given: Mapping[str, Any]) -> Preprocessing:
+def _preprocessing(info: Any, given: Mapping[str, Any]) -> AnyPreprocessing:
     fields: dict[str, Any] = {}
     if given.get("do_normalize") is False:
         fields = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
@@ -92,6 +91,4 @@ def _preprocessing(info: Any, given: Mapping[str, Any]) -> Preprocessing:
         size = min(size.values()) if all(map(is_number, size.values())) and size else size
     if size is not None:
         fields["image_size"] = size
-    if given.get("resample") in _INTERPOLATIONS:
-        fields["interpolation"] = _INTERPOLATIONS[given["resample"]]
-    return Preprocessing.of(info, fields)
+    return preprocessing_of(info, fields)

@@ -24,7 +24,7 @@ from inceptionnext_jax.models.registry import (
 )
 from inceptionnext_jax.pretrained.bundle import Pretrained
 from inceptionnext_jax.pretrained.config_json import read_config
-from inceptionnext_jax.pretrained.preprocessing import Preprocessing
+from inceptionnext_jax.pretrained.preprocessing import preprocessing_of
 from inceptionnext_jax.trees import paths_and_leaves
 from inceptionnext_jax.types import Variables
 from inceptionnext_jax.workdir.storage import StoragePath
@@ -152,10 +152,7 @@ def _from_step(
         raise UserError(f"{step} holds no averages; leave the key out")
     if averages is not None and key is None:
         say(f"{step}: taking the averaged weights")
-    trained: Any = meta.get("config", {})
-    trained = trained.get("model", {}) if isinstance(trained, dict) else {}
-    if not isinstance(trained, dict):
-        trained = {}
+    trained = {**_section(meta, "model"), **_section(meta, "head")}
     chosen = _chosen_name(name, trained.get("name"), step)
     known = option_defaults(chosen)
     recorded = {
@@ -169,10 +166,18 @@ def _from_step(
         chosen,
         variables if averages is None or key == "params" else averages,
         {**recorded, **options},
-        Preprocessing.of(model_info(chosen), given if isinstance(given, dict) else {}),
+        preprocessing_of(model_info(chosen), given if isinstance(given, dict) else {}),
         meta.get("class_names") or (),
         metrics=_measured(step),
+        palette=meta.get("palette") or (),
     )
+
+
+def _section(meta: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Returns a section of the run's config, {} where there is none."""
+    config = meta.get("config", {})
+    section = config.get(name, {}) if isinstance(config, dict) else {}
+    return section if isinstance(section, dict) else {}
 
 
 def _measured(step: StoragePath) -> dict[str, float]:

@@ -1,7 +1,6 @@
-"""Class probabilities of images, computed in batches as in evaluation."""
+"""Answers of networks for images, computed as in evaluation."""
 
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any, NamedTuple
 
 import jax
@@ -10,9 +9,12 @@ import numpy as np
 
 from inceptionnext_jax.augment.normalize import normalize
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.registry import model_info
 from inceptionnext_jax.pretrained.bundle import Pretrained
+from inceptionnext_jax.pretrained.images import Image, Unreadable, prepared
+from inceptionnext_jax.pretrained.segmentation import Segmentation, predict_segmentation
 
-Image = str | Path | bytes | np.ndarray | tuple[str, bytes]
+_TOPK, _BATCH = 5, 32
 
 
 class Prediction(NamedTuple):
@@ -34,62 +36,72 @@ class Prediction(NamedTuple):
 def predict(
     pretrained: Pretrained,
     images: Iterable[Image],
-    topk: int = 5,
-    batch_size: int = 32,
-    unreadable: Callable[[UserError], None] | None = None,
-) -> Iterator[Prediction]:
-    """Yields a prediction for each image, in order.
+    topk: int | None = None,
+    batch_size: int | None = None,
+    unreadable: Unreadable | None = None,
+) -> Iterator[Prediction] | Iterator[Segmentation]:
+    """Yields an answer for each image, in order: of a network of segmentation its label map.
 
     Args:
       pretrained: From `load_pretrained`.
       images: Paths, encoded files, (name, encoded file), or arrays [H, W, 3] uint8.
-      topk: Classes of each image, or all if the network has fewer.
-      batch_size: Images computed at once; results depend on it only by rounding.
+      topk: Classes of each image, or all if there are fewer. None is 5, and all that are in a label
+        map.
+      batch_size: Images computed at once, at most; results depend on it only by rounding. None is
+        32. For label maps, images are computed one by one.
       unreadable: Called with the error of an unreadable image, which is left out; None raises it.
 
     Raises:
-      UserError: An image cannot be read and `unreadable` is None.
+      UserError: An image cannot be read and `unreadable` is None, or an option is out of range.
     """
     for option, value in (("topk", topk), ("batch_size", batch_size)):
-        if value < 1:
+        if value is not None and value < 1:
             raise UserError(f"{option}={value} is not a whole number ≥ 1")
+    if model_info(pretrained.name).task == "segmentation":
+        if batch_size is not None:
+            raise UserError(
+                f"batch_size is for classifiers; {pretrained.name} makes label maps, one image "
+                f"after the other"
+            )
+        return predict_segmentation(pretrained, images, topk, unreadable)
+    batch_size = batch_size or _BATCH
+    if isinstance(images, Sized):
+        batch_size = max(1, min(batch_size, len(images)))
+    return _predict_classes(pretrained, images, topk or _TOPK, batch_size, unreadable)
+
+
+def _predict_classes(
+    pretrained: Pretrained,
+    images: Iterable[Image],
+    topk: int,
+    batch_size: int,
+    unreadable: Unreadable | None,
+) -> Iterator[Prediction]:
     names = pretrained.readable_names
     probabilities = _compiled(pretrained)
     batch: list[tuple[str, np.ndarray]] = []
-
-    def answers() -> Iterator[Prediction]:
-        pixels = np.stack([image for _, image in batch])
-        padding = [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)]
-        found = np.asarray(probabilities(np.pad(pixels, padding)))[: len(batch)]
-        for (path, _), row in zip(batch, found, strict=True):
-            best = np.argsort(-row, kind="stable")[:topk]
-            yield Prediction(path, best, row[best], [names[k] for k in best])
-        batch.clear()
-
-    for index, image in enumerate(images):
-        path, data = image if isinstance(image, tuple) else (f"image {index}", image)
-        try:
-            if isinstance(data, str | Path):
-                path, data = str(data), read_image(data)
-            batch.append((path, pretrained.preprocessing.pixels(data, path)))
-        except UserError as error:
-            if unreadable is None:
-                raise
-            unreadable(error)
-            continue
+    for item in prepared(images, pretrained.preprocessing.pixels, unreadable):
+        batch.append(item)
         if len(batch) == batch_size:
-            yield from answers()
+            yield from _answers(probabilities, batch, batch_size, topk, names)
+            batch.clear()
     if batch:
-        yield from answers()
+        yield from _answers(probabilities, batch, batch_size, topk, names)
 
 
-def read_image(path: str | Path) -> bytes:
-    """Returns the bytes of an image file; raises UserError if it cannot be read."""
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot read image {path}: {why}") from error
+def _answers(
+    probabilities: Callable[[np.ndarray], jax.Array],
+    batch: Sequence[tuple[str, np.ndarray]],
+    batch_size: int,
+    topk: int,
+    names: Sequence[str],
+) -> Iterator[Prediction]:
+    pixels = np.stack([image for _, image in batch])
+    padding = [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)]
+    found = np.asarray(probabilities(np.pad(pixels, padding)))[: len(batch)]
+    for (path, _), row in zip(batch, found, strict=True):
+        best = np.argsort(-row, kind="stable")[:topk]
+        yield Prediction(path, best, row[best], [names[k] for k in best])
 
 
 def _compiled(pretrained: Pretrained) -> Callable[[np.ndarray], jax.Array]:

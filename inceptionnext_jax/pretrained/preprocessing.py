@@ -1,22 +1,61 @@
-"""The preparation of images for a network."""
+"""The preparation of images for a network, by the kind of its task."""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from inceptionnext_jax.checks import is_number
 from inceptionnext_jax.data.crop import CenterCrop
+from inceptionnext_jax.data.decode import MAX_PIXELS, BadImageError, decode_pil
+from inceptionnext_jax.data.resize import Size
+from inceptionnext_jax.data.views import METHODS, Views
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.registry import ModelInfo
 
-_LARGEST = 8192  # pixels; a larger number means a damaged file
+_LARGEST = 2**14  # pixels; a larger number means a damaged file
+Channels = tuple[float, float, float]
+
+
+class AnyPreprocessing(Protocol):
+    """The preparation of images, as far as all networks have it in common.
+
+    Attributes:
+      image_size: Pixels on a side of square images.
+      mean: Per channel, on a scale of 0 to 1.
+      std: Per channel, on the same scale.
+    """
+
+    @property
+    def image_size(self) -> int: ...
+
+    @property
+    def mean(self) -> Channels: ...
+
+    @property
+    def std(self) -> Channels: ...
+
+    @classmethod
+    def of(cls, info: ModelInfo, given: Mapping[str, Any] | None = None) -> Self:
+        """Returns a published model's preprocessing, changed by the fields in `given`."""
+
+    def fields(self) -> dict[str, Any]:
+        """Returns all fields but the image size, for JSON; `of` reads them."""
+
+    def pixels(self, image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
+        """Makes one image, an encoded file or [H, W, 3] uint8, square.
+
+        Returns [image_size, image_size, 3] uint8; raises UserError if it is not an image.
+        """
+
+    def steps(self) -> list[str]:
+        """Returns what another program has to do with an image, up to uint8 pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Evaluation's preprocessing: resize, centre crop, normalisation.
+    """Evaluation's preprocessing for classifiers: resize, centre crop, normalisation.
 
     Attributes:
       image_size: Pixels on a side of the crop.
@@ -29,24 +68,16 @@ class Preprocessing:
     image_size: int
     crop_pct: float
     interpolation: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: Channels
+    std: Channels
 
     def __post_init__(self) -> None:
         """Raises UserError for values outside their range."""
-        size = self.image_size
-        if type(size) is not int or not 0 < size <= _LARGEST:
-            raise UserError(f"image_size={size!r} is not a number of pixels up to {_LARGEST}")
+        _require_pixels("image_size", self.image_size)
         if not is_number(self.crop_pct) or not 0.01 < self.crop_pct <= 100:
             raise UserError(f"crop_pct={self.crop_pct!r} is not a number in (0.01, 100]")
         self.center_crop  # noqa: B018 (checks the interpolation)
-        for name in ("mean", "std"):
-            values = getattr(self, name)
-            if not isinstance(values, tuple | list) or len(values) != 3:
-                raise UserError(f"{name}={values!r} is not three numbers")
-            if not all(map(is_number, values)) or (name == "std" and min(values) <= 0):
-                raise UserError(f"{name}={values!r} is not three numbers in the range it must have")
-            object.__setattr__(self, name, tuple(map(float, values)))
+        _set_channels(self)
 
     @classmethod
     def of(cls, info: ModelInfo, given: Mapping[str, Any] | None = None) -> "Preprocessing":
@@ -58,7 +89,17 @@ class Preprocessing:
             "mean": info.mean,
             "std": info.std,
         }
-        return cls(**{name: (given or {}).get(name, value) for name, value in published.items()})
+        return cls(**_changed(published, given))
+
+    def fields(self) -> dict[str, Any]:
+        """Returns timm's keys, for JSON."""
+        return {
+            "crop_pct": self.crop_pct,
+            "crop_mode": "center",
+            "interpolation": self.interpolation,
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
 
     @property
     def center_crop(self) -> CenterCrop:
@@ -70,10 +111,179 @@ class Preprocessing:
 
         Returns [image_size, image_size, 3] uint8; raises UserError if it is not an image.
         """
-        if isinstance(image, np.ndarray) and (
-            image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3
-        ):
-            raise UserError(
-                f"{name} is {image.dtype} {image.shape}, expected uint8 [H, W, 3] (RGB, 0 … 255)"
-            )
+        _require_image(image, name)
         return self.center_crop(image, name)
+
+    def steps(self) -> list[str]:
+        """Returns what another program has to do with an image, up to uint8 pixels."""
+        side = self.image_size
+        return [
+            f"Resize the short side to {int(side / self.crop_pct)} pixels, {self.interpolation} "
+            f"and antialiased (Pillow's `resize`).",
+            f"Cut the centre, {side} × {side} pixels, RGB.",
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class DensePreprocessing:
+    """Evaluation's preprocessing for networks of segmentation: resize, windows, normalisation.
+
+    Attributes:
+      image_size: Pixels on a side of the crops in training.
+      mean: Per channel, on a scale of 0 to 1.
+      std: Per channel, on the same scale.
+      resize: Longest long side and longest short side of the resized image, in pixels.
+      method: "whole", or "slide": windows.
+      crop: Pixels on a side of a window.
+      stride: Pixels from window to window.
+      multiple: Both sides are resized up to a multiple of this.
+    """
+
+    image_size: int
+    mean: Channels
+    std: Channels
+    resize: Size
+    method: str
+    crop: int
+    stride: int
+    multiple: int
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values outside their range."""
+        for name in ("image_size", "crop", "stride", "multiple"):
+            _require_pixels(name, getattr(self, name))
+        if not isinstance(self.resize, tuple | list) or len(self.resize) != 2:
+            raise UserError(f"resize={self.resize!r} is not two numbers of pixels")
+        for side in self.resize:
+            _require_pixels("resize", side)
+        if self.method not in METHODS:
+            raise UserError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
+        if self.stride > self.crop:
+            raise UserError(f"stride={self.stride} leaves gaps between windows of {self.crop}")
+        object.__setattr__(self, "resize", tuple(self.resize))
+        _set_channels(self)
+
+    @classmethod
+    def of(cls, info: ModelInfo, given: Mapping[str, Any] | None = None) -> "DensePreprocessing":
+        """Returns the papers' preprocessing, changed by the fields in `given`.
+
+        At 512 pixels: the image within 2048 × 512 pixels, windows of 512 pixels every 341. Another
+        `image_size` scales these.
+        """
+        side = (given or {}).get("image_size", info.input_size)
+        _require_pixels("image_size", side)
+        published = {
+            "image_size": side,
+            "mean": info.mean,
+            "std": info.std,
+            "resize": (min(4 * side, _LARGEST), side),
+            "method": "slide",
+            "crop": side,
+            "stride": max(1, side * 2 // 3),
+            "multiple": 1,
+        }
+        return cls(**_changed(published, given))
+
+    def fields(self) -> dict[str, Any]:
+        """Returns all fields but the image size, for JSON; `of` reads them."""
+        fields = dataclasses.asdict(self)
+        del fields["image_size"]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+
+    def views(self, grid_offsets: tuple[int, ...]) -> Views:
+        """Returns the one view of evaluation; `grid_offsets` are those of the network."""
+        return Views(
+            method=self.method,
+            scale=self.resize,
+            crop=self.crop,
+            stride=self.stride,
+            multiple=self.multiple,
+            grid_offsets=grid_offsets,
+        )
+
+    def decoded(self, image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
+        """Decodes one image, an encoded file or [H, W, 3] uint8, at its own size.
+
+        Returns [H, W, 3] uint8.
+
+        Raises:
+          UserError: It is not an image, or its windows have more pixels than any image.
+        """
+        _require_image(image, name)
+        pixels = np.asarray(decode_pil(image, name))
+        ((rows, columns),) = self.views((0, 0, 0, 0)).shapes(pixels.shape[:2])
+        count = rows.number * rows.window * columns.number * columns.window
+        if count > MAX_PIXELS:
+            raise BadImageError(
+                f"cannot use {name}: {rows.number * columns.number:,} windows of {rows.window} × "
+                f"{columns.window} pixels would be needed; replace or remove this file"
+            )
+        return pixels
+
+    def pixels(self, image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
+        """Makes one image square, for tools that compare images of one size.
+
+        Its short side is resized to `image_size`, and its centre is cut out.
+
+        Returns [image_size, image_size, 3] uint8; raises UserError if it is not an image.
+        """
+        _require_image(image, name)
+        return CenterCrop(self.image_size, 1.0, "bilinear")(image, name)
+
+    def steps(self) -> list[str]:
+        """Returns what another program has to do with an image, up to uint8 pixels."""
+        long, short = max(self.resize), min(self.resize)
+        side = self.image_size
+        step = self.stride if self.method == "slide" and self.crop == side else side * 2 // 3
+        return [
+            f"Resize the image, RGB, with its own aspect ratio so that it just fits in {long} × "
+            f"{short} pixels, in either orientation; bilinear without antialiasing (OpenCV's "
+            f"`INTER_LINEAR`).",
+            f"Cut windows of {side} × {side} pixels every {step} pixels, the last ones moved back "
+            f"into the image. Where the image is shorter than a window, pad it.",
+        ]
+
+
+_KINDS: dict[str, type[Preprocessing] | type[DensePreprocessing]] = {
+    "classification": Preprocessing,
+    "segmentation": DensePreprocessing,
+}
+
+
+def preprocessing_of(info: ModelInfo, given: Mapping[str, Any] | None = None) -> AnyPreprocessing:
+    """Returns the preprocessing of a model's kind, changed by the fields in `given`.
+
+    Raises:
+      UserError: A field is outside its range.
+    """
+    return _KINDS[info.task].of(info, given)
+
+
+def _changed(published: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: (given or {}).get(name, value) for name, value in published.items()}
+
+
+def _require_pixels(name: str, value: Any) -> None:
+    if type(value) is not int or not 0 < value <= _LARGEST:
+        raise UserError(f"{name}={value!r} is not a number of pixels up to {_LARGEST}")
+
+
+def _set_channels(preprocessing: Preprocessing | DensePreprocessing) -> None:
+    """Checks mean and std and makes them tuples of floats."""
+    for name in ("mean", "std"):
+        values = getattr(preprocessing, name)
+        if not isinstance(values, tuple | list) or len(values) != 3:
+            raise UserError(f"{name}={values!r} is not three numbers")
+        if not all(map(is_number, values)) or (name == "std" and min(values) <= 0):
+            raise UserError(f"{name}={values!r} is not three numbers in the range it must have")
+        object.__setattr__(preprocessing, name, tuple(map(float, values)))
+
+
+def _require_image(image: bytes | np.ndarray, name: str) -> None:
+    """Raises UserError for an array that is not [H, W, 3] uint8."""
+    if isinstance(image, np.ndarray) and (
+        image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3
+    ):
+        raise UserError(
+            f"{name} is {image.dtype} {image.shape}, expected uint8 [H, W, 3] (RGB, 0 … 255)"
+        )

@@ -1,16 +1,19 @@
 """A kind of task: how a config of it becomes a job that the loop can run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ml_collections import ConfigDict
+from PIL.Image import Image
 
 from inceptionnext_jax.data.dataset import Source
 from inceptionnext_jax.data.order import Order
 from inceptionnext_jax.data.transform import Transform
+from inceptionnext_jax.explain.legend import Entry
 from inceptionnext_jax.train.plan import Footprint, Plan, Row
 from inceptionnext_jax.train.task import Metric, Task
+from inceptionnext_jax.types import HostBatch
 
 
 class Data(Protocol):
@@ -60,6 +63,48 @@ class Job:
     rows: Callable[[Plan], list[Row]]
 
 
+class Tiles(NamedTuple):
+    """Pictures of augmented images.
+
+    Attributes:
+      rows: Rows of pictures of one size.
+      legend: Colours in them and what they mean.
+    """
+
+    rows: list[list[Image]]
+    legend: Sequence[Entry] = ()
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A task's way to show its augmented images.
+
+    Attributes:
+      group_size: Consecutive images that are augmented together; None: each by itself.
+      recipe: The steps of the augmentation in words and in order.
+      draw: Augmented batches, as the task's `augment` returns them, -> a row of each.
+    """
+
+    group_size: int | None
+    recipe: list[str]
+    draw: Callable[[Sequence[HostBatch]], Tiles]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A look at a sample of the data before a run.
+
+    Attributes:
+      problems: What cannot be meant, a sentence each.
+      lines: What was found, for people.
+      draw: Draws it, with some examples.
+    """
+
+    problems: list[str]
+    lines: list[str]
+    draw: Callable[[], Image]
+
+
 class TaskKind(Protocol):
     """The functions of a task's module `build`.
 
@@ -83,3 +128,15 @@ class TaskKind(Protocol):
 
     def build(self, config: ConfigDict, data: Any) -> Job:
         """The job of a valid config."""
+
+    def sheet(self, config: ConfigDict, data: Any) -> Sheet:
+        """The contact sheet of augmented images of a valid config (`explain augment`)."""
+
+    def inspect(
+        self, config: ConfigDict, data: Any, thorough: bool, say: Callable[[str], None]
+    ) -> Inspection | None:
+        """A look at some examples of a valid config's data; None where a task has none.
+
+        thorough: Whether it may take a minute, for a plan, and `say` how far it is; otherwise it
+        takes a second or two, before a run.
+        """

@@ -3,6 +3,8 @@
 import pytest
 
 import inceptionnext_jax as inx
+from inceptionnext_jax.data.label_maps import voc_palette
+from inceptionnext_jax.pretrained import DensePreprocessing
 from tests.models.oracle import random_variables
 from tests.tiny_imagenet import tiny_array_record, tiny_tfrecord
 
@@ -16,3 +18,14 @@ def saved(tmp_path_factory):
     options = {"stage_depths": (1, 1, 1, 1)}
     variables = random_variables(inx.create_model("inceptionnext_atto", num_classes=3, **options))
     return inx.save_pretrained(folder, inx.Pretrained("inceptionnext_atto", variables, options))
+
+
+@pytest.fixture(scope="module")
+def saved_system(tmp_path_factory):
+    """A folder with a shallow network of segmentation of five classes."""
+    name, options = "upernet_inceptionnext_atto", {"stage_depths": (1, 1, 1, 1), "channels": 16}
+    variables = random_variables(inx.create_model(name, num_classes=5, **options))
+    before = DensePreprocessing.of(inx.model_info(name), {"image_size": 64})
+    names, palette = ("wall", "sky", "tree", "road", "sea"), voc_palette(6)[1:]
+    network = inx.Pretrained(name, variables, options, before, names, palette=palette)
+    return inx.save_pretrained(tmp_path_factory.mktemp("system") / "w", network)

@@ -215,3 +215,22 @@ def test_mistakes_are_one_line(
     assert line.startswith("error: ")
     assert message in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_receptive_fields_of_systems_are_those_of_their_maps(saved_system, photographs, tmp_path):
+    to = tmp_path / "erf.png"
+    assert explain("erf", saved_system, photographs / "cat/1.png", "--to", to) == 0
+    network = inx.load_pretrained(saved_system)
+    pixels = network.preprocessing.pixels((photographs / "cat/1.png").read_bytes())
+    assert pixels.shape == (64, 64, 3)
+    field = np.load(tmp_path / "erf.npz")["field_0"]
+    np.testing.assert_allclose(field, receptive_field(network, pixels[None]), rtol=1e-4)
+    assert field.max() > 0
+
+
+def test_class_maps_of_a_system_are_refused(saved_system, photographs, tmp_path, capsys):
+    to = tmp_path / "cam.png"
+    assert explain("cam", saved_system, photographs, "--to", to) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "explain classifiers, and upernet_inceptionnext_atto is a network of segm" in line
+    assert not to.exists()

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs.segmentation import digits as scenes
 from inceptionnext_jax.__main__ import main
 from inceptionnext_jax.cli import job
 from inceptionnext_jax.cli.explain_augment import augmented_rows
 from inceptionnext_jax.models import model_info
-from inceptionnext_jax.tasks.classification import build
+from inceptionnext_jax.tasks.classification import build, sheet
+from inceptionnext_jax.tasks.segmentation import build as segmentation
 from inceptionnext_jax.train.optimizer import make_optimizer
 from inceptionnext_jax.train.state import create_state
 from inceptionnext_jax.train.step import StepScalars, make_train_step
@@ -68,8 +70,9 @@ def seen_by_the_step(config, step):
 def test_rows_equal_the_training_steps_batch(order):
     """The sixth row is the second group of the second step; four groups make a batch."""
     config = small_config(**RECIPE, **{"augment.order": order, "seed": 3})
-    rows = augmented_rows(config, step=7, rows=6, columns=5)
-    assert [len(row.images) for row in rows] == [5] * 6
+    _, rows = augmented_rows(config, step=7, rows=6, columns=5)
+    names = build.open_data(config).class_names
+    assert [len(row.batch["image"]) for row in rows] == [5] * 6
     assert rows[1].heading == "step 7 · positions 8–12 of group 8–15"
     assert rows[5].heading == "step 8 · positions 8–12 of group 8–15"
     info = model_info(config.model.name)
@@ -78,9 +81,10 @@ def test_rows_equal_the_training_steps_batch(order):
         for number, row in enumerate(chosen):
             part = slice(number * GROUP, number * GROUP + 5)
             pixels = np.clip((batch["image"][part] * info.std + info.mean) * 255, 0, 255)
-            np.testing.assert_allclose(row.images, pixels, atol=0.51)
+            np.testing.assert_allclose(sheet.pixels(config, row.batch), pixels, atol=0.51)
+            captions = sheet.weights(config, names, row.batch)
             for weights, target, label in zip(
-                row.weights, batch["target"][part], batch["label"][part], strict=True
+                captions, batch["target"][part], batch["label"][part], strict=True
             ):
                 assert str(label) in dict(weights) or min(dict(weights).values()) > 0.99
                 assert sum(dict(weights).values()) == pytest.approx(1, abs=0.01)
@@ -97,18 +101,62 @@ def test_without_mixing_only_shown_images_are_loaded(monkeypatch):
         return opened(config, plan, dataset, positions, *steps)
 
     monkeypatch.setattr(job, "open_training", open_training)
-    rows = augmented_rows(small_config(), step=1, rows=2, columns=3)
+    config = small_config()
+    _, rows = augmented_rows(config, step=1, rows=2, columns=3)
     assert asked == [0, 1, 2, 3, 4, 5]
-    shares = [share for row in rows for ((_, share),) in row.weights]
+    captions = [sheet.weights(config, tuple("0123456789"), row.batch) for row in rows]
+    shares = [share for row in captions for ((_, share),) in row]
     np.testing.assert_allclose(shares, np.ones(6), atol=1e-6)
 
 
 def test_a_config_for_many_devices_works_on_one():
     config = small_config(**{"mesh.data": 4, "mesh.fsdp": 16})
-    changed = augmented_rows(config, step=1, rows=1, columns=2)
-    plain = augmented_rows(small_config(), step=1, rows=1, columns=2)
-    np.testing.assert_array_equal(changed[0].images, plain[0].images)
+    (changed,), (plain,) = (
+        augmented_rows(given, step=1, rows=1, columns=2)[1] for given in (config, small_config())
+    )
+    np.testing.assert_array_equal(changed.batch["image"], plain.batch["image"])
     assert config.mesh.fsdp == 16
+
+
+SCENES = {
+    "model.stage_depths": (1, 1, 1, 1),
+    "model.depthwise_impl": "conv",
+    "augment.photometric": True,
+    "augment.hflip": 0.5,
+    "augment.ratio": (0.6, 1.25),
+    "compilation_cache": SMALL["compilation_cache"],
+}
+
+
+def test_scenes_are_those_of_the_training_step_with_their_labels():
+    config = scenes.get_config()
+    config.update_from_flattened_dict(SCENES)
+    shown, rows = augmented_rows(config, step=3, rows=2, columns=3)
+    assert [row.heading for row in rows] == ["step 3 · positions 0–2", "step 3 · positions 3–5"]
+    dataset = segmentation.open_data(config)
+    built = segmentation.build(config, dataset)
+    plan = job.make_plan(config, dataset, built, 1)
+    with job.open_training(config, plan, built.train, np.arange(16), 2) as batches:
+        batch = next(batches)
+    tiles = shown.draw([row.batch for row in rows])
+    counts = np.zeros(11, int)
+    for number, row in enumerate(rows):
+        part = slice(number * 3, number * 3 + 3)
+        np.testing.assert_array_equal(row.batch["label"], batch["label"][part])
+        for tile, image, label, (height, width) in zip(
+            tiles.rows[number],
+            batch["image"][part],
+            batch["label"][part],
+            batch["size"][part],
+            strict=True,
+        ):
+            pixels = np.asarray(tile)[::3, ::3][:96][:height, :width]
+            np.testing.assert_array_equal(pixels, image[:height, :width])
+            assert (label[height:] == -1).all()
+            counts += np.bincount(label[label >= 0], minlength=11)
+    assert [entry.name for entry in tiles.legend] == [
+        dataset.class_names[k] for k in np.argsort(-counts, kind="stable") if counts[k]
+    ]
 
 
 def test_an_existing_picture_is_replaced(tmp_path, capsys):

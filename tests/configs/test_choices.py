@@ -27,7 +27,8 @@ def comments(file: Path) -> dict[str, str]:
     return found
 
 
-COMMENTS = {key: text for file in FILES for key, text in comments(file).items()}
+# A task repeats some of the shared keys with values of its own, without their comments.
+COMMENTS = {key: text for file in reversed(FILES) for key, text in comments(file).items()}
 
 
 def choices(key: str) -> list[str]:

@@ -120,11 +120,11 @@ def test_colours_become_classes(extra):
 
 def test_an_id_without_class_ends_the_run_and_is_named():
     cases = [
-        (LabelRule(3), r"a\.png has id 3, but 3 classes have the ids 0 to 2 and 255 \(ignored\)"),
+        (LabelRule(3), r"a\.png has id 3, but 3 classes have the ids 0 to 2 and 255 \(no label\)"),
         (LabelRule(3, ignore_index=None), r"has id 3, but 3 classes have the ids 0 to 2; correct"),
         (
             LabelRule(2, reduce_zero_label=True),
-            r"has id 3, but 2 classes have the ids 0 \(no label\), 1 to 2 and 255 \(ignored\)",
+            r"has id 3, but 2 classes have the ids 1, 2 and 0, 255 \(no label\)",
         ),
     ]
     for rule, message in cases:
@@ -135,7 +135,7 @@ def test_an_id_without_class_ends_the_run_and_is_named():
         LabelRule(4)(IDS.astype(int) - 1, "a.png")
     with pytest.raises(UserError, match="has id -1, but 4"):
         LabelRule(4, ignore_index=65535)(IDS.astype(int) - 1, "a.png")
-    with pytest.raises(UserError, match="has id 65537, but 4"):
+    with pytest.raises(UserError, match="has id 65534, but 4"):
         LabelRule(4)(IDS.astype(int) + 65534, "a.png")
 
 

@@ -85,6 +85,19 @@ def test_options_and_colours_reach_the_rule(root):
     np.testing.assert_array_equal(dataset.rule(colors, "a"), np.where(IDS == 2, IGNORED, IDS - 0.0))
 
 
+def test_a_class_list_may_give_each_class_its_stored_id(root):
+    stored = np.array([[0, 255, 7], [1, 255, 0]], np.uint8)
+    (root / "classes.txt").write_text("0: background\n255: traffic light 255 0 7\n7: -\n1 : -\n")
+    refused(root, "gives class 'background' no colour")
+    (root / "classes.txt").write_text("0: background\n255: traffic light\n7: -\n1 : -\n")
+    dataset = open_label_maps("pairs", str(root))  # ignore_index=255
+    assert dataset.class_names == ("background", "traffic light")
+    np.testing.assert_array_equal(dataset.rule(stored, "a"), [[0, 1, -1], [-1, 1, 0]])
+    with pytest.raises(UserError, match=r"has id 9, but 2 classes have the ids 0, 255 and 1, 7 \("):
+        dataset.rule(np.full((1, 1), 9), "a")
+    refused(root, "gives each class its id, so data.reduce_zero_label", reduce_zero_label=True)
+
+
 def test_images_without_label_map_are_counted_and_the_first_is_named(root):
     (root / "labels/train/b.png").unlink()
     (root / "labels/train/x/c.png").unlink()
@@ -126,6 +139,10 @@ def test_an_empty_split_is_refused(root):
         ("sky 1 2 3\nroad 1 2 3\n", r"gives 'sky' and 'road' the same colour \(1, 2, 3\)"),
         ("sky 1 2 3\n- 1 2 3\n", r"gives 'sky' and '-' the same colour"),
         ("- 1 2 3\n", "names no class"),
+        ("0: sky\nroad\n", r"gives class 'road' no id, but others have one; .* \(such as '7: sky'"),
+        ("sky\n7: -\n", r"gives class 'sky' no id"),
+        ("0: sky\n0: road\n", r"line 2: id 0 is there twice"),
+        ("0: sky\n65536: road\n", r"line 2: id 65536 is not in 0 to 65535"),
         ("", "line 1 is empty|names no class"),
     ],
 )

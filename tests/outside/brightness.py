@@ -19,12 +19,13 @@ from inceptionnext_jax.checks import Section
 from inceptionnext_jax.data import ArraySpec, Example
 from inceptionnext_jax.data.order import NO_EXAMPLE
 from inceptionnext_jax.data.sampler import permutation
+from inceptionnext_jax.explain.tiles import captioned
 from inceptionnext_jax.files import write_atomically
 from inceptionnext_jax.models import ModelInfo, create_model, list_models, register_model
 from inceptionnext_jax.models.check import check_model
 from inceptionnext_jax.models.family import Family
 from inceptionnext_jax.tasks import register_task
-from inceptionnext_jax.tasks.kind import Input, Job
+from inceptionnext_jax.tasks.kind import Input, Job, Sheet, Tiles
 from inceptionnext_jax.train.plan import Footprint
 from inceptionnext_jax.train.task import Aux, Metric
 
@@ -241,6 +242,10 @@ def check_data(config, data):
     return []
 
 
+def inspect(config, data, thorough, say):
+    return None
+
+
 def build(config, data):
     return Job(
         task=Brightness(create_model(config.model.name, num_classes=1)),
@@ -257,6 +262,18 @@ def build(config, data):
         footprint=Footprint(parameters=161, activations=1024),
         rows=lambda plan: [("data", f"{config.data.pictures} pictures", "wide and tall")],
     )
+
+
+def sheet(config, data):
+    return Sheet(
+        None, ["mirroring, and noise on targets"], lambda rows: Tiles(list(map(_row, rows)))
+    )
+
+
+def _row(batch):
+    pixels = batch["image"].astype(np.uint8)
+    texts = [f"{target:.2f}" for target in batch["target"]]
+    return [captioned(*pair) for pair in zip(pixels, texts, strict=True)]
 
 
 if "strips" not in list_models():

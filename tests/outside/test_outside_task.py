@@ -9,7 +9,9 @@ import sys
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
+from inceptionnext_jax.__main__ import main
 from inceptionnext_jax.data import Dataset, Example, catalog, register_dataset
 from inceptionnext_jax.errors import RunError
 from inceptionnext_jax.train.compiled import CompiledStep
@@ -133,3 +135,11 @@ def test_a_data_set_from_outside_trains_a_classifier(tmp_path, monkeypatch):
     assert run(tmp_path, total_steps=2, **{"data.name": "stripes"}) == 0
     assert metrics(tmp_path)[-1]["eval/count"] == 64
     assert list(report(tmp_path)["eval"]["per_class_accuracy"]) == list(names)
+
+
+def test_its_augmented_images_are_drawn(tmp_path, capsys):
+    to = tmp_path / "sheet.png"
+    assert main(["explain", "augment", CONFIG, f"--to={to}", "--rows=2", "--columns=3"]) == 0
+    assert "2 rows of 3 images" in capsys.readouterr().out
+    with Image.open(to) as picture:
+        assert np.asarray(picture).std() > 20

@@ -12,7 +12,7 @@ from inceptionnext_jax.convert.files import read_weights
 from inceptionnext_jax.convert.load import load_weights
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.layers.resize import resize_bilinear
-from inceptionnext_jax.pretrained import Preprocessing, load_pretrained
+from inceptionnext_jax.pretrained import DensePreprocessing, load_pretrained
 from inceptionnext_jax.pretrained.hugging_face import upernet_fields
 from inceptionnext_jax.tasks.segmentation.task import Segmentation
 from inceptionnext_jax.train.init_state import below, match
@@ -73,8 +73,8 @@ def test_name_classes_and_preprocessing_come_from_the_configs(folder):
     assert loaded.name == NAME
     assert loaded.options == {"stage_depths": SHALLOW, "channels": 16}
     assert loaded.class_names == NAMES
-    assert loaded.preprocessing == (
-        Preprocessing(96, 1.0, "bilinear", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert loaded.preprocessing == DensePreprocessing(
+        96, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), (384, 96), "slide", 96, 64, 1
     )
     assert loaded.licence == ""
 
@@ -82,7 +82,7 @@ def test_name_classes_and_preprocessing_come_from_the_configs(folder):
 def test_a_folder_without_an_image_processor_has_the_systems_preprocessing(changed):
     path = changed()
     (path / "preprocessor_config.json").unlink()
-    assert load_pretrained(path).preprocessing == Preprocessing.of(inx.model_info(NAME))
+    assert load_pretrained(path).preprocessing == DensePreprocessing.of(inx.model_info(NAME))
 
 
 def test_an_older_folder_holds_a_pickle(folder, theirs, tmp_path):

@@ -12,7 +12,7 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.models.layers.conv_norm import ConvNorm
+from inceptionnext_jax.models.layers.conv_norm import ConvNorm, LevelsConvNorm
 from inceptionnext_jax.models.layers.drop import DropNoise, channel_dropout
 from inceptionnext_jax.models.layers.linear import dense, param_dtype
 from inceptionnext_jax.models.layers.norm import group_length
@@ -44,9 +44,9 @@ class PixelHead(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.nowrap
-    def conv(self, size: int, name: str) -> ConvNorm:
+    def conv(self, size: int, name: str, kind: type[ConvNorm] = ConvNorm) -> ConvNorm:
         """Makes a convolution with BatchNorm and ReLU."""
-        return ConvNorm(
+        return kind(
             self.channels,
             size,
             act=nn.relu,
@@ -92,10 +92,8 @@ class UperHead(PixelHead):
         laterals.append(self._pooled(maps[-1], train))
         for i in range(len(laterals) - 1, 0, -1):
             laterals[i - 1] += resize_bilinear(laterals[i], laterals[i - 1].shape[1:3])
-        size = laterals[0].shape[1:3]
         levels = [self.conv(3, f"fpn_convs_{i}")(x, train) for i, x in enumerate(laterals[:-1])]
-        levels = [resize_bilinear(x, size) for x in (*levels, laterals[-1])]
-        x = self.conv(3, "fpn_bottleneck")(jnp.concatenate(levels, -1), train)
+        x = self.conv(3, "fpn_bottleneck", LevelsConvNorm)([*levels, laterals[-1]], train)
         return self.logits(x, noise)
 
     @nn.nowrap

@@ -88,6 +88,7 @@ class Segmentation(System):
         """Returns the facts of the system `name` with this backbone."""
         return ModelInfo(
             name=name,
+            task="segmentation",
             input_size=512,
             counted_at=self.counted_at,
             stage_depths=backbone.stage_depths,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from flax import linen as nn
@@ -10,6 +11,7 @@ from jax.typing import DTypeLike
 
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.layers.conv import strided_conv
+from inceptionnext_jax.models.layers.enlarged_conv import LevelsConv
 from inceptionnext_jax.models.layers.norm import BatchNorm, LayerNorm
 
 
@@ -43,7 +45,7 @@ class ConvNorm(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, x: Any, train: bool = False) -> jax.Array:
         """Maps x: [B, H, W, C] to [B, ⌈H / stride⌉, ⌈W / stride⌉, features]."""
         folds = self.folded and self.norm == "batch"
         if folds and train:
@@ -51,17 +53,7 @@ class ConvNorm(nn.Module):
                 "a deployed network has no norms left to train; train the network it was made "
                 "from and deploy the result"
             )
-        fan_out = self.size**2 * self.features / self.groups
-        x = strided_conv(
-            self.features,
-            self.size,
-            self.stride,
-            self.dtype,
-            "conv",
-            feature_group_count=self.groups,
-            use_bias=self.bias or folds,
-            kernel_init=nn.initializers.normal(math.sqrt(2 / fan_out)),
-        )(x)
+        x = self._conv(self.bias or folds)(x)
         if self.norm == "batch" and not folds:
             scale = 0.0 if self.zero_init else 1.0
             norm = BatchNorm(self.bn_group_size, scale_init=scale, dtype=self.dtype, name="norm")
@@ -69,3 +61,35 @@ class ConvNorm(nn.Module):
         elif self.norm == "layer":
             x = LayerNorm(dtype=self.dtype, name="norm")(x)
         return x if self.act is None else self.act(x)
+
+    @nn.nowrap
+    def _conv(self, use_bias: bool) -> nn.Module:
+        return strided_conv(
+            self.features,
+            self.size,
+            self.stride,
+            self.dtype,
+            "conv",
+            feature_group_count=self.groups,
+            use_bias=use_bias,
+            kernel_init=self._kernel_init(),
+        )
+
+    @nn.nowrap
+    def _kernel_init(self) -> Callable[..., jax.Array]:
+        fan_out = self.size**2 * self.features / self.groups
+        return nn.initializers.normal(math.sqrt(2 / fan_out))
+
+
+class LevelsConvNorm(ConvNorm):
+    """The same for a 3×3 convolution of a pyramid's levels, enlarged to the size of the first.
+
+    Called with maps [B, h_i, w_i, C_i] it returns [B, h_0, w_0, features]. Parameters are those of
+    `ConvNorm` for the maps' channels one after the other.
+    """
+
+    size: int = 3
+
+    @nn.nowrap
+    def _conv(self, use_bias: bool) -> nn.Module:
+        return LevelsConv(self.features, use_bias, self._kernel_init(), self.dtype, name="conv")

@@ -1,5 +1,6 @@
 """From a classification config to its task and input."""
 
+from collections.abc import Callable
 from functools import partial
 
 from flax import linen as nn
@@ -15,6 +16,7 @@ from inceptionnext_jax.pretrained.preprocessing import Preprocessing
 from inceptionnext_jax.tasks.classification.check import check
 from inceptionnext_jax.tasks.classification.losses import LOSSES
 from inceptionnext_jax.tasks.classification.multilabel import MAP, MultiLabel
+from inceptionnext_jax.tasks.classification.sheet import sheet
 from inceptionnext_jax.tasks.classification.task import LOSS, TOP1, TOP5, Classification
 from inceptionnext_jax.tasks.classification.transform import (
     ONE_LABEL,
@@ -26,7 +28,17 @@ from inceptionnext_jax.tasks.kind import Input, Job
 from inceptionnext_jax.train.plan import DTYPES, Footprint, Plan, Row, steps_per_epoch, text
 from inceptionnext_jax.train.schedule import activation_slope
 
-__all__ = ["METRICS", "build", "check", "check_data", "known_data", "open_data"]  # a `TaskKind`
+# A `TaskKind`.
+__all__ = [
+    "METRICS",
+    "build",
+    "check",
+    "check_data",
+    "inspect",
+    "known_data",
+    "open_data",
+    "sheet",
+]
 
 METRICS = (TOP1, TOP5, LOSS, MAP)
 
@@ -76,6 +88,12 @@ def check_data(config: ConfigDict, dataset: data.Dataset) -> list[str]:
             f"set it to {metric.split('/')[0]}/{instead}"
         )
     return found
+
+
+def inspect(
+    config: ConfigDict, dataset: data.Dataset, thorough: bool, say: Callable[[str], None]
+) -> None:
+    """Nothing: folders and TFDS data have their classes by construction."""
 
 
 def build(config: ConfigDict, dataset: data.Dataset) -> Job:

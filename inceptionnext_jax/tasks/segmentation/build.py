@@ -1,6 +1,7 @@
 """From a segmentation config to its task and input."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -21,9 +22,11 @@ from inceptionnext_jax.models.check import system_options
 from inceptionnext_jax.models.dense.label_map import TILE, grid_offsets
 from inceptionnext_jax.models.footprint import activation_bytes
 from inceptionnext_jax.models.macs import count_macs, count_params
-from inceptionnext_jax.tasks.kind import Input, Job
+from inceptionnext_jax.tasks.kind import Input, Inspection, Job
 from inceptionnext_jax.tasks.segmentation.check import check
+from inceptionnext_jax.tasks.segmentation.inspection import inspection
 from inceptionnext_jax.tasks.segmentation.losses import PixelLoss
+from inceptionnext_jax.tasks.segmentation.sheet import sheet
 from inceptionnext_jax.tasks.segmentation.task import (
     AACC,
     LOSS,
@@ -35,7 +38,17 @@ from inceptionnext_jax.tasks.segmentation.task import (
 from inceptionnext_jax.tasks.segmentation.transform import EvalTransform, TrainTransform
 from inceptionnext_jax.train.plan import DTYPES, Footprint, Plan, Row, text
 
-__all__ = ["METRICS", "build", "check", "check_data", "known_data", "open_data"]  # a `TaskKind`
+# A `TaskKind`.
+__all__ = [
+    "METRICS",
+    "build",
+    "check",
+    "check_data",
+    "inspect",
+    "known_data",
+    "open_data",
+    "sheet",
+]
 
 METRICS = (MIOU, MACC, AACC, LOSS, *MULTI)
 
@@ -85,6 +98,13 @@ def check_data(config: ConfigDict, dataset: LabelMapDataset) -> list[str]:
 
 def _has_several_views(config: ConfigDict) -> bool:
     return config.eval.flip or len(config.eval.scales) > 1
+
+
+def inspect(
+    config: ConfigDict, dataset: LabelMapDataset, thorough: bool, say: Callable[[str], None]
+) -> Inspection | None:
+    """A look at a sample of the label maps."""
+    return inspection(config, dataset, train_transform(config, dataset), thorough, say)
 
 
 def build(config: ConfigDict, dataset: LabelMapDataset) -> Job:
@@ -203,6 +223,6 @@ def _rows(
         ("classes", text(config.model.num_classes), f"{dataset.num_classes:,}"),
         ("training images", f"{size} px", f"resized within {tuple(config.data.resize)} × "
          f"{config.augment.ratio[0]:g} to {config.augment.ratio[1]:g}, then cropped"),
-        ("evaluation", f"{section.method}, {views} views", f"{num_shapes} shapes, a compilation "
-         f"each, batch {plan.eval_batch}"),
+        ("evaluation", f"{section.method}, views: {views}", f"batch {plan.eval_batch}, compiled "
+         f"for {num_shapes or 'each of its'} shapes"),
     ]  # fmt: skip

@@ -140,7 +140,13 @@ def killed_at_random(workdir, kills):
     main_py(*flags(workdir), check=True)
 
 
-@pytest.mark.parametrize("views", ["slide", "whole", "several"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "views",
+    ["slide", pytest.param("whole", marks=SLOW), pytest.param("several", marks=SLOW)],
+)
 def test_a_miniature_ade20k_trains_and_is_evaluated(tmp_path, views):
     folder = tmp_path / "ADEChallengeData2016"
     write_ade20k(folder)

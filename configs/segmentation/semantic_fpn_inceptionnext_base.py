@@ -1,0 +1,15 @@
+r"""Semantic FPN with InceptionNeXt-B on ADE20K (Table 6). Reported: 46.4 % mIoU, 85 M, 100 G MACs.
+
+    python main.py --config=configs/segmentation/semantic_fpn_inceptionnext_base.py \
+        --workdir=/ckpt --config.data.dir=ADEChallengeData2016 \
+        --config.init_from=hf://timm/inception_next_base.sail_in1k
+
+The paper follows PVT's and PoolFormer's configs, which evaluate one view; the rate of drop path
+is the supplement's (Table 2).
+"""
+
+from configs.segmentation import recipe
+
+
+def get_config(arg=""):
+    return recipe.finish(recipe.pvt("inceptionnext_base", drop_path_rate=0.2), arg)

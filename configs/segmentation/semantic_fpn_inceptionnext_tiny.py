@@ -1,0 +1,15 @@
+r"""Semantic FPN with InceptionNeXt-T on ADE20K (Table 6). Reported: 43.1 % mIoU, 28 M, 44 G MACs.
+
+    python main.py --config=configs/segmentation/semantic_fpn_inceptionnext_tiny.py \
+        --workdir=/ckpt --config.data.dir=ADEChallengeData2016 \
+        --config.init_from=hf://timm/inception_next_tiny.sail_in1k
+
+The paper follows PVT's and PoolFormer's configs, which evaluate one view; the rate of drop path
+is the supplement's (Table 2).
+"""
+
+from configs.segmentation import recipe
+
+
+def get_config(arg=""):
+    return recipe.finish(recipe.pvt("inceptionnext_tiny", drop_path_rate=0.1), arg)
