@@ -1,4 +1,5 @@
-"""Suites that measure our own programs: ceilings, mixer, block, compile, memory, input, scaling.
+"""Suites that measure our own programs: ceilings, mixer, block, compile, memory, evaluation,
+input, scaling.
 
 `run.py` starts each in a process of its own (`python -m benchmarks.programs SUITE CORE`).
 """
@@ -191,6 +192,13 @@ def memory() -> dict[str, Any]:
     return {"batch": BATCH, "size": 224, "temporary_bytes": found, "of_default": shares}
 
 
+def evaluation() -> dict[str, Any]:
+    """Bytes of UperNet-T's evaluation of a batch, with 150 classes."""
+    from benchmarks.upernet import evaluation_memory
+
+    return evaluation_memory()
+
+
 def input() -> dict[str, Any]:
     """Share of its time that a real training run waits for images."""
     from benchmarks.input import jpegs
@@ -271,7 +279,9 @@ def scaling() -> dict[str, Any]:
     return found
 
 
-SUITES = {f.__name__: f for f in (ceilings, mixer, block, compile, memory, input, scaling)}
+SUITES = {
+    f.__name__: f for f in (ceilings, mixer, block, compile, memory, evaluation, input, scaling)
+}
 
 
 def _step(name: str, batch: int, **options: Any) -> Any:

@@ -111,6 +111,14 @@ def _program_table() -> str:
         for name, size in record["results"]["temporary_bytes"].items():
             share = record["results"]["of_default"][name]
             rows.append(f"| temporaries of the step, {name} | {size / 2**20:.0f} MiB ({share}) |\n")
+    for record in latest("evaluation"):
+        for name, found in record["results"].items():
+            if isinstance(found, dict):
+                rows.append(
+                    f"| temporaries of UperNet-T's evaluation, {name} | "
+                    f"{found['temporary_bytes'] / 2**20:.0f} MiB (full-size logits: "
+                    f"{found['full_size_logits_bytes'] / 2**20:.0f} MiB) |\n"
+                )
     for record in latest("compile"):
         for name, found in record["results"].items():
             if isinstance(found, dict):

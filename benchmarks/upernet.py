@@ -29,28 +29,12 @@ def ours(case: Case) -> Runner:
     import optax
     from safetensors.numpy import load_file
 
-    import inceptionnext_jax as inx
     from inceptionnext_jax.convert import from_torch
-    from inceptionnext_jax.data.views import Views, canvas_of
+    from inceptionnext_jax.data.views import canvas_of
     from inceptionnext_jax.models.dense.label_map import TILE
-    from inceptionnext_jax.tasks.segmentation.losses import PixelLoss
-    from inceptionnext_jax.tasks.segmentation.task import Segmentation
 
-    options = {"num_classes": NUM_CLASSES, "dropout_rate": 0.0, "dtype": jnp.dtype(case.dtype)}
     size = (case.size, case.size)
-    task = Segmentation(
-        model=inx.create_model(case.model, **options),
-        mean=(0.0,) * 3,
-        std=(1 / 255,) * 3,  # the common images are normalised already
-        views=Views("whole", size, case.size, case.size),
-        crop=case.size,
-        class_names=[str(i) for i in range(NUM_CLASSES)],
-        palette=(),
-        loss_fn=PixelLoss("valid"),
-        aux_weight=AUXILIARY_WEIGHT,
-        devices=1,
-        dtype=jnp.dtype(case.dtype),
-    )
+    task = segmentation(case.model, case.size, case.dtype)
     variables = from_torch(case.model, load_file(Path(case.folder) / f"{case.model}.safetensors"))
     variables, x = jax.device_put(variables), jnp.asarray(case.images())
     if case.mode == "infer":
@@ -91,6 +75,64 @@ def ours(case: Case) -> Runner:
         return loss.block_until_ready()
 
     return Runner(call, info)
+
+
+def segmentation(model: str, size: int, dtype: str = "float32") -> Any:
+    """Returns the task: whole images whose short side is `size`, nothing dropped."""
+    import jax.numpy as jnp
+
+    import inceptionnext_jax as inx
+    from inceptionnext_jax.data.views import Views
+    from inceptionnext_jax.tasks.segmentation.losses import PixelLoss
+    from inceptionnext_jax.tasks.segmentation.task import Segmentation
+
+    options = {"num_classes": NUM_CLASSES, "dropout_rate": 0.0, "dtype": jnp.dtype(dtype)}
+    return Segmentation(
+        model=inx.create_model(model, **options),
+        mean=(0.0,) * 3,
+        std=(1 / 255,) * 3,  # the common images are normalised already
+        views=Views("whole", (4 * size, size), size, size),
+        crop=size,
+        class_names=[str(i) for i in range(NUM_CLASSES)],
+        palette=(),
+        loss_fn=PixelLoss("valid"),
+        aux_weight=AUXILIARY_WEIGHT,
+        devices=1,
+        dtype=jnp.dtype(dtype),
+    )
+
+
+def evaluation_memory() -> dict[str, Any]:
+    """Bytes of one batch's evaluation, of images as they often come and of large ones."""
+    import jax
+    import jax.numpy as jnp
+
+    from benchmarks.hlo import temporary_bytes
+    from inceptionnext_jax.data.views import canvas_of
+    from inceptionnext_jax.models.dense.label_map import TILE
+
+    name = "upernet_inceptionnext_tiny"
+    task = segmentation(name, 512)
+    variables = jax.eval_shape(task.init, jax.random.key(0))
+    found = {}
+    for batch, size in ((1, (512, 683)), (16, (512, 683)), (1, (2000, 3000)), (16, (2000, 3000))):
+        canvas = canvas_of([size], TILE)
+        arrays = task.views.arrays(np.zeros((*size, 3), np.uint8), "")
+        shapes = {key: (array.shape, array.dtype) for key, array in arrays.items()}
+        for kind, length in zip(("rows_0", "columns_0"), canvas, strict=True):
+            shapes[kind] = ((length, arrays[kind].shape[1]), np.float32)
+        shapes |= {"label": (canvas, np.uint8), "size": ((2,), np.int32), "mask": ((), np.float32)}
+        rows = {
+            key: jax.ShapeDtypeStruct((batch, *shape), dtype)
+            for key, (shape, dtype) in shapes.items()
+        }
+        compiled = jax.jit(task.evaluate).lower(variables, rows).compile()
+        found[f"batch of {batch}, {size[0]}×{size[1]}"] = {
+            "temporary_bytes": temporary_bytes(compiled),
+            "batch_bytes": sum(row.size * jnp.dtype(row.dtype).itemsize for row in rows.values()),
+            "full_size_logits_bytes": 4 * NUM_CLASSES * batch * size[0] * size[1],
+        }
+    return {"model": name, "classes": NUM_CLASSES, **found}
 
 
 def shares(label_maps: np.ndarray) -> np.ndarray:

@@ -14,13 +14,13 @@ import numpy as np
 
 from inceptionnext_jax.data.resize import (
     Size,
-    bilinear_matrix,
     require_size,
     resize_image,
     scaled_box,
     size_within,
     up_to_multiple,
 )
+from inceptionnext_jax.ops.bilinear import bilinear_matrix
 
 METHODS = ("whole", "slide")
 STRIDE = 4  # of the logits

@@ -95,8 +95,8 @@ class Inspection:
     """A look at a sample of the data before a run.
 
     Attributes:
-      problems: What cannot be meant, a sentence each.
-      lines: What was found, for people.
+      problems: Mistakes that no run should begin with, a sentence each.
+      lines: Findings, for people.
       draw: Draws it, with some examples.
     """
 

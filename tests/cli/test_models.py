@@ -13,6 +13,8 @@ def test_every_model_has_a_line_with_its_numbers(capsys):
     assert [line.split()[0] for line in lines] == inx.list_models()
     for line in lines:
         info = inx.model_info(line.split()[0])
+        if info.params is None:  # another test's, from outside the package
+            continue
         numbers = [f"{n:,}" for n in (info.params, info.macs, info.activations)]
         assert line.split()[1:5] == [*numbers, str(info.input_size)]
         if info.top1 is not None:

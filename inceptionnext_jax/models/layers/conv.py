@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import jax
 from flax import linen as nn
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.models.layers.linear import param_dtype
+from inceptionnext_jax.ops.convolution import TAPS, conv3x3
 
 
 def patch_conv(
@@ -44,7 +46,13 @@ def strided_conv(
     `options` are those of `nn.Conv`.
     """
     pad = (size - 1) // 2 if padding is None else padding
+    if (size, stride, pad, options.get("feature_group_count", 1)) == (TAPS, 1, 1, 1):
+        options["conv_general_dilated"] = _conv3x3
     return _conv(features, size, dtype, name, strides=stride, padding=pad, **options)
+
+
+def _conv3x3(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
+    return conv3x3(x, kernel)
 
 
 def _conv(features: int, size: int, dtype: DTypeLike, name: str | None, **options: Any) -> nn.Conv:

@@ -16,10 +16,9 @@ from flax import linen as nn
 from jax import lax
 from jax.typing import DTypeLike
 
-from inceptionnext_jax.data.resize import bilinear_matrix
 from inceptionnext_jax.models.layers.linear import param_dtype
-
-TAPS = 3  # height and width of the kernel
+from inceptionnext_jax.ops.bilinear import bilinear_matrix
+from inceptionnext_jax.ops.convolution import TAPS, conv3x3
 
 
 class LevelsConv(nn.Module):
@@ -67,16 +66,11 @@ def conv_of_enlarged(levels: Sequence[jax.Array], kernel: jax.Array) -> jax.Arra
     parts = []
     for x in levels:
         stop = start + x.shape[-1]
-        apply = _conv if x.shape[1:3] == size else functools.partial(_conv_enlarged, size=size)
-        parts.append(apply(x, kernel[:, :, start:stop]))
+        part = kernel[:, :, start:stop]
+        is_enlarged = x.shape[1:3] != size
+        parts.append(_conv_enlarged(x, part, size) if is_enlarged else conv3x3(x, part))
         start = stop
-    return functools.reduce(jnp.add, parts)
-
-
-def _conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    y = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dimensions)
-    return y.astype(param_dtype(x.dtype))
+    return functools.reduce(jnp.add, [y.astype(param_dtype(y.dtype)) for y in parts])
 
 
 def _conv_enlarged(x: jax.Array, kernel: jax.Array, size: tuple[int, ...]) -> jax.Array:
@@ -102,5 +96,5 @@ def _shifted(before: int, after: int) -> np.ndarray:
 def _times(matrix: np.ndarray, x: jax.Array) -> jax.Array:
     """Returns matrix [m, k] times each of x [n, k, l], as [n, m, l]."""
     # One matrix for all, not repeated, would make XLA transpose x and the result.
-    repeated = jnp.broadcast_to(jnp.asarray(matrix, x.dtype), (len(x), *matrix.shape))
+    repeated = jnp.broadcast_to(jnp.asarray(matrix, x.dtype), (x.shape[0], *matrix.shape))
     return jnp.matmul(repeated, x, precision=lax.Precision.HIGHEST)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from inceptionnext_jax.data.resize import bilinear_matrix
 from inceptionnext_jax.models.layers.linear import param_dtype
+from inceptionnext_jax.ops.bilinear import bilinear_matrix
 
 
 @functools.partial(jax.jit, static_argnames="size")

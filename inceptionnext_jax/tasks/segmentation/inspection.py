@@ -83,7 +83,7 @@ def _shares(dataset: LabelMapDataset, samples: Sequence[Sample]) -> list[str]:
 
 
 def _notes(dataset: LabelMapDataset, samples: Sequence[Sample]) -> list[str]:
-    """What else there is to know, a line each."""
+    """Everything else that was found, a line each."""
     lines = []
     for sample in samples:
         never = [n for n, p in zip(dataset.class_names, sample.pixels, strict=True) if not p]

@@ -1,4 +1,4 @@
-"""What cannot be meant by label maps, each in a sentence that says what to do."""
+"""Mistakes in label maps that cannot be meant, each in a sentence that says what to do."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ def find_problems(dataset: LabelMapDataset, samples: Sequence[Sample], max_bad: 
 
     Args:
       dataset: The data.
-      samples: What was counted in each split.
+      samples: Counts of each split.
       max_bad: Largest share of damaged pairs that a run skips.
     """
     found = []

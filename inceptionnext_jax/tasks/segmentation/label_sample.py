@@ -34,7 +34,7 @@ class Sample:
       pictures: Label maps that are RGB pictures where classes have no colours.
       colors: Their colours, some of them.
       refused: The first sentence of another kind, such as a colour that no class has.
-      sizes: Of the label maps.
+      sizes: Heights and widths of the label maps.
       misfits: (name, image's size, label map's size) where these differ.
       damaged: Sentences about files that cannot be read.
     """
