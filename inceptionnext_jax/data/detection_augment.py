@@ -43,7 +43,7 @@ class Recipe:
 
 
 class Plan(NamedTuple):
-    """What happens to an image, in this order.
+    """The changes of an image, in their order.
 
     Attributes:
       size: Its height and width before.

@@ -26,7 +26,7 @@ def register_instances(name: str, opener: Opener) -> None:
 
 @dataclass(frozen=True)
 class AbsentInstances(AbsentSource):
-    """A split of which only the number of images is known: half a megapixel each, 3 : 4."""
+    """A split of which only the number of images is known; each counts as 480 × 640 pixels."""
 
     @property
     def sizes(self) -> np.ndarray:

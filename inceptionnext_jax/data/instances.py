@@ -62,7 +62,7 @@ class InstanceSource(Source, Protocol):
     def annotated(self) -> np.ndarray: ...
 
     def ground_truth(self, indices: Iterable[int]) -> dict[str, Any]:
-        """Returns what scores compare with, of some images, as in a COCO file.
+        """Returns the annotations that scores compare with, of some images, as in a COCO file.
 
         "images" have "id", "height" and "width"; "annotations" have "id", "image_id",
         "category_id", "bbox", "area", "iscrowd" and "segmentation" (compressed run lengths);
