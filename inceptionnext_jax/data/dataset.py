@@ -1,9 +1,12 @@
 """The interface of data sets to the pipelines: two random-access sources and class names."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from inceptionnext_jax.data.instances import Instances
 
 
 class Example(NamedTuple):
@@ -11,12 +14,13 @@ class Example(NamedTuple):
 
     image: an encoded file (bytes) or a decoded image, [H, W, 3] uint8.
     label: class index, 0 <= label < num_classes; for multi-label data [num_classes] uint8, 0 or 1;
-        for label maps an encoded file (bytes) or the stored ids, [H, W] integers.
+        for label maps an encoded file (bytes) or the stored ids, [H, W] integers; for detection
+        the image's objects.
     name: the image's origin, for messages.
     """
 
     image: bytes | np.ndarray
-    label: int | bytes | np.ndarray
+    label: "int | bytes | np.ndarray | Instances"
     name: str
 
 

@@ -60,7 +60,7 @@ def scene(seed: int, split: int, index: int) -> Scene:
     A scene has 1 to 4 digits; later ones hide up to 20 % of earlier ones.
     """
     draw = _drawing(seed, split, index)
-    height, width = _SIDES[draw(len(_SIDES))], _SIDES[draw(len(_SIDES))]
+    height, width = _draw_size(draw)
     image = _background(draw, split, height, width)
     owner = np.full((height, width), -1, np.int8)  # the number of the digit that shows
     digits: list[int] = []
@@ -79,6 +79,20 @@ def scene(seed: int, split: int, index: int) -> Scene:
     label_map = np.array([*digits, -1], np.int16)[owner] + np.int16(1)
     boxes = np.array([_box(mask) for mask in masks], np.float32)
     return Scene(image, label_map, boxes, np.array(digits, np.int64), masks)
+
+
+def scene_size(seed: int, split: int, index: int) -> tuple[int, int]:
+    """Returns the height and width of a scene, without painting it."""
+    return _draw_size(_drawing(seed, split, index))
+
+
+def scene_name(split: int, index: int) -> str:
+    """Returns what messages call a scene."""
+    return f"digit_scenes/{_SPLIT_NAMES[split]}/{index:04d}"
+
+
+def _draw_size(draw: Callable[[int], int]) -> tuple[int, int]:
+    return _SIDES[draw(len(_SIDES))], _SIDES[draw(len(_SIDES))]
 
 
 def _drawing(seed: int, split: int, index: int) -> Callable[[int], int]:
@@ -171,8 +185,7 @@ class DigitScenes:
         if not 0 <= index < self.length:
             raise IndexError(index)
         made = scene(0, self.split, index)
-        name = f"digit_scenes/{_SPLIT_NAMES[self.split]}/{index:04d}"
-        return Example(made.image, made.label_map, name)
+        return Example(made.image, made.label_map, scene_name(self.split, index))
 
 
 def open_digit_scenes() -> LabelMapDataset:
