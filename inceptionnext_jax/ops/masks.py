@@ -1,6 +1,6 @@
 """Targets of mask heads: masks of objects as seen by regions, by RoIAlign (Mask R-CNN, ICCV 2017).
 
-The opposite way, from a head's probabilities to pixels, is work for the host: `data/masks.py`.
+The opposite way, from a head's probabilities to pixels, is work for the host: `data/paste.py`.
 """
 
 import functools

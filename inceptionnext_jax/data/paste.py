@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from inceptionnext_jax.data import rle
+from inceptionnext_jax.data.instance_masks import encode
 
 
 def paste(
@@ -24,10 +24,9 @@ def paste(
 
 def paste_encoded(
     probabilities: np.ndarray, box: np.ndarray, size: tuple[int, int], threshold: float = 0.5
-) -> rle.Rle:
-    """Returns `paste`'s mask in COCO's run-length code; time and memory are those of the box."""
-    part, corner = _paste_part(probabilities, box, size)
-    return rle.encode(part >= threshold, corner, size)
+) -> bytes:
+    """Returns `paste`'s mask in COCO's compressed run lengths."""
+    return encode(paste(probabilities, box, size, threshold))
 
 
 def _paste_part(
