@@ -47,7 +47,7 @@ def test_the_defaults_are_valid():
         ("augment.crop_shorts", (0,), "augment.crop_shorts=(0,) must be whole numbers > 0"),
         ("augment.crop", (600, 384), "augment.crop=(600, 384) must be two numbers"),
         ("augment.crop_prob", 1.5, "augment.crop_prob=1.5 must be in [0, 1]"),
-        ("loss.rpn_weight", -1, "loss.rpn_weight=-1 must be >= 0"),
+        ("loss.rpn_weight", -1, "loss.rpn_weight=-1.0 must be >= 0"),
         ("eval.scales", (0.5,), "eval.scales=(0.5,) must be numbers in (0, 8], and 1 among them"),
         ("eval.scales", (1, 1.0), "eval.scales=(1, 1.0) must differ"),
         ("model.name", "inceptionnext_tiny", "this task takes mask_rcnn_inceptionnext_tiny or"),
