@@ -23,6 +23,7 @@ TITLES = {
     "vanillanet": "VanillaNet",
     "roadmap": "From ResNet-50 to ConvNeXt-T",
     "resnet": "ResNet",
+    "resnext": "ResNeXt",
     "regnety": "RegNetY",
     "deit": "DeiT",
     "vit": "ViT",
