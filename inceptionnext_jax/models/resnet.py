@@ -1,8 +1,9 @@
 """ResNet-50, -101 and -152 (CVPR 2016), as in timm and torchvision: the stride is on the 3×3.
 
-ResNeXt-101 (CVPR 2017) has wider blocks whose 3×3 is grouped, everywhere in as many groups. RegNetY and the roadmap from ResNet-50 to ConvNeXt are also made of `ResNet`, with other stems and
-blocks. Convolutions begin as normal(√(2 / fan-out)), the last norm of a block as zero, the
-classifier as normal(0.01).
+ResNeXt-101 (CVPR 2017) has wider blocks, whose 3×3 is in as many groups in every stage. RegNetY and
+the roadmap from ResNet-50 to ConvNeXt are also made of `ResNet`, with other stems and blocks.
+Convolutions begin as normal(√(2 / fan-out)), the last norm of a block as zero, the classifier as
+normal(0.01).
 """
 
 import functools
