@@ -21,7 +21,7 @@ from inceptionnext_jax.tasks.detection.ap import (
 
 
 class Evaluated(NamedTuple):
-    """What the report's files are made of, beside its numbers.
+    """Material of the report's files, beside its numbers.
 
     Attributes:
       truth: The annotations (`InstanceSource.ground_truth`).
@@ -45,7 +45,7 @@ def make_report(
     Args:
       class_names: One for each class.
       truth: The annotations of the images.
-      kept: Of each image, in the same order, what `Detection.collect` returns.
+      kept: The items of `Detection.collect`, in the same order.
     """
     results = _results(truth, kept, "plain")
     box = average_precision(truth, results, "bbox")
