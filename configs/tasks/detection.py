@@ -102,6 +102,7 @@ def digits(config: ConfigDict) -> None:
     config.schedule.warmup_factor = 0.01
     config.optim.lr = 0.02 if config.optim.name == "sgd" else 2e-3
     config.optim.clip_norm = 5.0
+    config.optim.freeze, config.head.frozen_norm = "", None  # nothing is trained before
     if hasattr(create_model(config.model.name).backbone, "layer_scale_init"):
         config.model.layer_scale_init = 1.0
     _narrow(config, channels=48, fc_channels=192, proposals=64, rois=48, detections=30)
