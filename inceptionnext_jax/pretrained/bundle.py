@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from inceptionnext_jax.convert.tables import family
-from inceptionnext_jax.data import ade20k
+from inceptionnext_jax.data import ade20k, coco
 from inceptionnext_jax.data.class_list import ClassList
 from inceptionnext_jax.data.label_maps import Color, voc_palette
 from inceptionnext_jax.errors import UserError
@@ -89,10 +89,14 @@ class Pretrained:
 
     @property
     def _published(self) -> ClassList:
-        """ADE20K's classes for a network of segmentation that has as many; else none."""
-        is_dense = model_info(self.name).task == "segmentation"
-        is_known = is_dense and self.num_classes == ade20k.NUM_CLASSES and not self.class_names
-        return ade20k.classes() if is_known else ClassList((), None, ())
+        """The classes of ADE20K or COCO for a dense network that has as many; else none."""
+        kind = (model_info(self.name).task, self.num_classes)
+        if not self.class_names and kind == ("segmentation", ade20k.NUM_CLASSES):
+            return ade20k.classes()
+        known = coco.coco_categories().names
+        if not self.class_names and kind == ("detection", len(known)):
+            return ClassList(known, None, ())
+        return ClassList((), None, ())
 
 
 def _checked_palette(given: Any, num_classes: int) -> tuple[Color, ...]:
