@@ -15,7 +15,7 @@ from flax import traverse_util
 
 from inceptionnext_jax.convert.tables import family, locate
 from inceptionnext_jax.errors import UserError
-from inceptionnext_jax.models.family import Path
+from inceptionnext_jax.models.family import Family, Path
 from inceptionnext_jax.models.names import Leaf, Table
 from inceptionnext_jax.models.registry import create_model, shown_options
 from inceptionnext_jax.models.stacking import unstack_blocks
@@ -59,7 +59,7 @@ def from_torch(
         )
     if num_classes is None:
         biases = (arrays.get(locate(table, known.classifier[1:])[0]) for table in known.namings)
-        num_classes = _length(next((bias for bias in biases if bias is not None), None))
+        num_classes = _num_classes(known, next((bias for bias in biases if bias is not None), None))
     options = {**_shown_options(name, known.namings, arrays), **options}
     template, leaves = _template(name, num_classes, options, deployed), {}
     for path, value in known.implied.items():
@@ -91,7 +91,8 @@ def to_torch(
       name: Name of the model, as in `create_model`.
       variables: The model's collections, plain or of a scanned model.
       layout: Names to write: "timm" or, for the authors', "official"; those of segmentation also
-        have "mmseg" and, with ConvNeXt, "mmpretrain" (mmsegmentation 1.x) and "huggingface".
+        have "mmseg" and, with ConvNeXt, "mmpretrain" (mmsegmentation 1.x) and "huggingface";
+        detectors have "mmdet" and "mmpretrain".
       deployed: Whether the variables are of the deployed form.
       **options: Options of `create_model`, such as `stage_depths`, that the net was made with.
 
@@ -106,7 +107,7 @@ def to_torch(
     table = known.naming(layout)
     flat = traverse_util.flatten_dict(unstack_blocks(variables))
     arrays = {path: _as_numpy(value) for path, value in flat.items()}
-    num_classes = _length(arrays.get(known.classifier))
+    num_classes = _num_classes(known, arrays.get(known.classifier))
     shown = shown_options(name, lambda path: np.shape(arrays[path]) if path in arrays else None)
     template = _template(name, num_classes, {**shown, **options}, deployed)
     _check_implied(known.implied, arrays)
@@ -271,6 +272,8 @@ def _as_numpy(value: Any) -> np.ndarray:
     return np.asarray(value)
 
 
-def _length(bias: np.ndarray | None, default: int = 1000) -> int:
+def _num_classes(known: Family, bias: np.ndarray | None, default: int = 1000) -> int:
     """Returns the number of classes, or the default without a valid classifier."""
-    return bias.shape[0] if bias is not None and bias.size and bias.ndim == 1 else default
+    if bias is None or not bias.size or bias.ndim != 1:
+        return default
+    return bias.shape[0] // known.per_class

@@ -11,6 +11,7 @@ from inceptionnext_jax.models import roadmap as _roadmap  # noqa: F401
 from inceptionnext_jax.models import swin as _swin  # noqa: F401
 from inceptionnext_jax.models import vanillanet as _vanillanet  # noqa: F401
 from inceptionnext_jax.models import vit as _vit  # noqa: F401
+from inceptionnext_jax.models.dense import detection_systems as _detectors  # noqa: F401
 from inceptionnext_jax.models.dense import systems as _systems  # noqa: F401
 from inceptionnext_jax.models.deploy import deploy
 from inceptionnext_jax.models.registry import (

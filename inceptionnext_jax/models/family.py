@@ -12,7 +12,7 @@ from inceptionnext_jax.models.names import Table
 
 Path: TypeAlias = tuple[str, ...]
 
-LAYOUTS = ("timm", "official", "mmseg", "mmpretrain", "huggingface")
+LAYOUTS = ("timm", "official", "mmseg", "mmdet", "mmpretrain", "huggingface")
 LINEAR_HEAD: Path = ("params", "head", "fc", "bias")
 MLP_HEAD: Path = ("params", "head", "fc2", "bias")
 
@@ -27,7 +27,8 @@ class Family:
       official: Index in `namings` of the authors' table.
       layouts: Indices of the tables of further layouts in `LAYOUTS`.
       implied: Arrays that files in these names lack, by our path, and the value that they mean.
-      classifier: Path of the classifier's bias.
+      classifier: Path of an array whose only axis shows the number of classes, usually a bias.
+      per_class: Its elements for each class.
       layer_ids: Layers of the parameters, for layer-wise learning rates.
       layer_rules: Layers of published recipes that group otherwise, by their name in
         `layer_ids.GROUPS`.
@@ -46,6 +47,7 @@ class Family:
     layouts: Mapping[str, int] = dataclasses.field(default_factory=dict, hash=False)
     implied: Mapping[Path, float] = dataclasses.field(default_factory=dict, hash=False)
     classifier: Path = LINEAR_HEAD
+    per_class: int = 1
     layer_ids: LayerIds = by_block
     layer_rules: Mapping[str, LayerRule] = dataclasses.field(default_factory=dict, hash=False)
     host_scalars: tuple[str, ...] = ()

@@ -69,17 +69,22 @@ def roi_align(
     Raises:
       UserError: `impl` is unknown.
     """
-    choices = ["auto", *sorted(IMPLEMENTATIONS)]
-    if impl not in choices:
-        raise UserError(
-            f"roi_align_impl={impl!r} is unknown, expected one of {', '.join(choices)}"
-            f"{suggestion(str(impl), choices)}"
-        )
+    check_impl(impl)
     if impl == "auto":
         impl = measured_impl(jax.default_backend())
     dtype = jnp.promote_types(box_ops.wide(boxes.dtype), maps[0].dtype)
     regions = regions_of(lax.stop_gradient(boxes).astype(dtype), strides)
     return IMPLEMENTATIONS[impl](tuple(maps), regions, size)
+
+
+def check_impl(impl: object) -> None:
+    """Raises UserError unless `impl` is a name in `IMPLEMENTATIONS` or "auto"."""
+    choices = ["auto", *sorted(IMPLEMENTATIONS)]
+    if impl not in choices:
+        raise UserError(
+            f"model option roi_align_impl={impl!r} is unknown, expected one of "
+            f"{', '.join(choices)}{suggestion(str(impl), choices)}"
+        )
 
 
 def levels_of(boxes: jax.Array, number: int) -> jax.Array:

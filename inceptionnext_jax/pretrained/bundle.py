@@ -63,11 +63,12 @@ class Pretrained:
 
     @property
     def num_classes(self) -> int:
+        known = family(self.name)
         node: Any = self.variables
         try:
-            for part in family(self.name).classifier:
+            for part in known.classifier:
                 node = node[part]
-            return int(node.shape[0])
+            return int(node.shape[0]) // known.per_class
         except (KeyError, TypeError, IndexError) as error:
             raise UserError(f"the variables have no classifier of {self.name}") from error
 

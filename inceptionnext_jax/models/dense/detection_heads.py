@@ -93,7 +93,7 @@ class BoxHead(nn.Module):
       conv_depth: 3×3 convolutions with BatchNorm before the linear layers: 0, or 4 in Cascade.
       fc_depth: Hidden linear layers.
       conv_channels, channels: Channels of both kinds.
-      bn_group_size: Images that share training statistics; 0 is the whole batch.
+      bn_group_size: Regions that share training statistics; 0 is all.
       is_deployed: Whether BatchNorms are folded into the convolutions before them.
       dtype: Compute type; results are at least float32.
     """
@@ -108,8 +108,13 @@ class BoxHead(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
-        """Maps regions [R, 7, 7, C] to logits [R, classes + 1] and deltas [R, 4 · classes]."""
+    def __call__(
+        self, x: jax.Array, train: bool = False, valid: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Maps regions [R, 7, 7, C] to logits [R, classes + 1] and deltas [R, 4 · classes].
+
+        valid: [R] bool, the regions that statistics of BatchNorms are taken of; None is all.
+        """
         for i in range(self.conv_depth):
             x = ConvNorm(
                 self.conv_channels,
@@ -119,7 +124,7 @@ class BoxHead(nn.Module):
                 folded=self.is_deployed,
                 dtype=self.dtype,
                 name=f"shared_convs_{i}",
-            )(x, train)
+            )(x, train, valid)
         x = x.reshape(len(x), -1)
         for i in range(self.fc_depth):
             init = nn.initializers.xavier_uniform()

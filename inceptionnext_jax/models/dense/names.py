@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 
 from inceptionnext_jax.models.dense.detection_heads import ROI_SIZE
 from inceptionnext_jax.models.family import Family, Path
@@ -104,26 +105,58 @@ MMSEG = head_rules("bn", "conv_seg")
 HUGGING_FACE = head_rules("batch_norm", "classifier")
 
 
-def system_family(backbone: Family) -> Family:
-    """Returns the family of the systems that have networks of this family as backbones.
+def segmenter_family(backbone: Family) -> Family:
+    """Returns the family of the segmentation systems that have networks of this one as backbones.
 
     In the layout "timm", mmsegmentation's names hold outside the backbone. Layouts are read in any
     of the backbone's tables.
     """
+    special = {"huggingface": HUGGING_FACE}
+    return dataclasses.replace(
+        _system_family(backbone, "mmseg", MMSEG, special), classifier=CLASSIFIER
+    )
+
+
+def detector_family(backbone: Family, classifier: Path, per_class: int) -> Family:
+    """Returns the family of the detectors that have networks of this one as backbones.
+
+    In all layouts, mmdetection's names hold outside the backbone.
+
+    Args:
+      backbone: The networks' family.
+      classifier: Path of the array that shows the number of classes.
+      per_class: Its elements for each class.
+    """
+    return dataclasses.replace(
+        _system_family(backbone, "mmdet", MMDET, {}), classifier=classifier, per_class=per_class
+    )
+
+
+def _system_family(
+    backbone: Family, layout: str, heads: Table, special: Mapping[str, Table]
+) -> Family:
+    """Returns the family of systems.
+
+    Args:
+      backbone: The networks' family.
+      layout: The layout of OpenMMLab's names, those of the heads too.
+      heads: Names of necks and heads.
+      special: Those in other layouts.
+    """
     tables = [*map(backbone_rules, backbone.namings), *backbone.backbones.values()]
-    heads = dict.fromkeys(range(len(tables)), MMSEG)
+    tails = dict.fromkeys(range(len(tables)), heads)
     layouts = {}
-    for index, layout in enumerate(backbone.backbones, start=len(backbone.namings)):
-        layouts[layout] = index
-        if layout == "huggingface":
-            heads[index] = HUGGING_FACE
-    layouts.setdefault("mmseg", 0)
-    layouts.setdefault("official", layouts["mmseg"])
+    for index, other in enumerate(backbone.backbones, start=len(backbone.namings)):
+        name = layout if other == "mmseg" else other
+        if other in special or other != "huggingface":
+            layouts[name] = index
+        tails[index] = special.get(other, heads)
+    layouts.setdefault(layout, 0)
+    layouts.setdefault("official", layouts[layout])
     return dataclasses.replace(
         Family(layer_ids=backbone.layer_ids, layer_rules=backbone.layer_rules),
-        namings=tuple((*table, *heads[index]) for index, table in enumerate(tables)),
+        namings=tuple((*table, *tails[index]) for index, table in enumerate(tables)),
         layouts=layouts,
         implied={(path[0], "backbone", *path[1:]): v for path, v in backbone.implied.items()},
-        classifier=CLASSIFIER,
         others={f"backbone.{name}": what for name, what in backbone.others.items()},
     )

@@ -9,12 +9,10 @@ from typing import Any
 
 from flax import linen as nn
 
-from inceptionnext_jax.errors import suggestion
-from inceptionnext_jax.models.dense.names import system_family
-from inceptionnext_jax.models.dense.segmenter import NormFactory, SemanticFpn, UperNet
+from inceptionnext_jax.models.dense.names import segmenter_family
+from inceptionnext_jax.models.dense.output_norms import norm_factory, shown_norm
+from inceptionnext_jax.models.dense.segmenter import SemanticFpn, UperNet
 from inceptionnext_jax.models.family import Family
-from inceptionnext_jax.models.layers.norm import BatchNorm, LayerNorm
-from inceptionnext_jax.models.poolformer import GROUP_NORM
 from inceptionnext_jax.models.registry import (
     ModelInfo,
     ShapeOf,
@@ -25,12 +23,6 @@ from inceptionnext_jax.models.registry import (
     require_option,
 )
 
-OUTPUT_NORMS: Mapping[str, NormFactory | None] = {
-    "none": None,
-    "batch": BatchNorm,
-    "group": GROUP_NORM,
-    "layer": LayerNorm,
-}
 ADE20K_CLASSES = 150
 # Trained on ADE20K by the authors of ConvNeXt, in Hugging Face's names.
 _PUBLISHED = {
@@ -74,11 +66,7 @@ class Segmentation(System):
             require_option(
                 options, "aux_head", isinstance(options["aux_head"], bool), "True or False"
             )
-        norm = options["out_norm"]
-        near = suggestion(str(norm), OUTPUT_NORMS)
-        expected = f"one of {', '.join(OUTPUT_NORMS)}, or None for the backbone's own{near}"
-        require_option(options, "out_norm", norm is None or norm in OUTPUT_NORMS, expected)
-        factory = family.output_norm if norm is None else OUTPUT_NORMS[norm]
+        factory = norm_factory(options, family)
         body: Any = backbone
         if hasattr(body, "as_backbone"):
             body = body.as_backbone()
@@ -92,7 +80,7 @@ class Segmentation(System):
             input_size=512,
             counted_at=self.counted_at,
             stage_depths=backbone.stage_depths,
-            family=system_family(backbone.family),
+            family=segmenter_family(backbone.family),
             crop_pct=1.0,
             interpolation="bilinear",
             mean=backbone.mean,
@@ -102,11 +90,7 @@ class Segmentation(System):
         )
 
     def shown_options(self, family: Family, shape_of: ShapeOf) -> dict[str, Any]:
-        """Returns the values of options that decide on arrays, as far as arrays show them.
-
-        A norm's arrays do not show its kind, unless it has statistics: it is then the backbone's
-        own, or a LayerNorm.
-        """
+        """Returns the values of options that decide on arrays, as far as arrays show them."""
         kernel = shape_of(("params", "decode_head", "conv_seg", "kernel"))
         if kernel is None:
             return {}
@@ -114,12 +98,7 @@ class Segmentation(System):
         if "aux_head" in self.options:
             auxiliary = shape_of(("params", "auxiliary_head", "conv_seg", "kernel"))
             shown["aux_head"] = auxiliary is not None
-        has_norm = shape_of(("params", "out_norm", "norm_0", "scale")) is not None
-        if shape_of(("batch_stats", "out_norm", "norm_0", "mean")) is not None:
-            shown["out_norm"] = "batch"
-        elif has_norm != (family.output_norm is not None):
-            shown["out_norm"] = "layer" if has_norm else "none"
-        return shown
+        return {**shown, **shown_norm(family, shape_of)}
 
 
 register_system("upernet", Segmentation(UperNet, {"channels": 512, "aux_head": True}, (512, 2048)))

@@ -45,8 +45,11 @@ class ConvNorm(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Any, train: bool = False) -> jax.Array:
-        """Maps x: [B, H, W, C] to [B, ⌈H / stride⌉, ⌈W / stride⌉, features]."""
+    def __call__(self, x: Any, train: bool = False, valid: jax.Array | None = None) -> jax.Array:
+        """Maps x: [B, H, W, C] to [B, ⌈H / stride⌉, ⌈W / stride⌉, features].
+
+        valid: [B] bool, the rows that a BatchNorm's statistics are taken of; None is all.
+        """
         folds = self.folded and self.norm == "batch"
         if folds and train:
             raise UserError(
@@ -57,7 +60,7 @@ class ConvNorm(nn.Module):
         if self.norm == "batch" and not folds:
             scale = 0.0 if self.zero_init else 1.0
             norm = BatchNorm(self.bn_group_size, scale_init=scale, dtype=self.dtype, name="norm")
-            x = norm(x, train)
+            x = norm(x, train, valid)
         elif self.norm == "layer":
             x = LayerNorm(dtype=self.dtype, name="norm")(x)
         return x if self.act is None else self.act(x)

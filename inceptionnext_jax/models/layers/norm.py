@@ -6,6 +6,8 @@ number a property of the model, not of the machine; and as they are a plain resh
 axis, no device waits for another.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -37,8 +39,15 @@ class BatchNorm(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, train: bool = False, valid: jax.Array | None = None
+    ) -> jax.Array:
         """Normalises x: [N, H, W, C]; returns the same shape in `dtype`.
+
+        Args:
+          x: The rows.
+          train: Whether to use the statistics of the rows.
+          valid: [N] bool, the rows that these are taken of; None is all.
 
         Raises:
           UserError: In training, N is not a multiple of the group.
@@ -56,14 +65,10 @@ class BatchNorm(nn.Module):
 
         n = group_length(N, self.group_size)
         groups = x.astype(wide).reshape(N // n, n, H, W, C)
-        # Two passes: E[x²] - E[x]² cancels when the mean is large.
-        mean = groups.mean((1, 2, 3), keepdims=True)
-        var = jnp.square(groups - mean).mean((1, 2, 3), keepdims=True)
+        mean, var, correction = _statistics(groups, valid)
         if not self.is_initializing():
-            count = n * H * W
-            unbiased = var * (count / max(count - 1, 1))
             self._move(running_mean, mean)
-            self._move(running_var, unbiased)
+            self._move(running_var, var * correction)
         return self._normalise(groups, mean, var, scale, bias).reshape(x.shape)
 
     def _normalise(self, x, mean, var, scale, bias) -> jax.Array:
@@ -73,6 +78,28 @@ class BatchNorm(nn.Module):
     def _move(self, running: nn.Variable, per_group: jax.Array) -> None:
         new = per_group.mean((0, 1, 2, 3))
         running.value = self.momentum * running.value + (1 - self.momentum) * new
+
+
+def _statistics(
+    groups: jax.Array, valid: jax.Array | None
+) -> tuple[jax.Array, jax.Array, jax.Array | float]:
+    """Returns the mean and the variance of groups [G, n, H, W, C], and the variance's correction.
+
+    valid: [G · n] bool, the rows that count; None is all.
+    """
+    # Two passes: E[x²] - E[x]² cancels when the mean is large.
+    axes = (1, 2, 3)
+    if valid is None:
+        count = math.prod(groups.shape[1:4])
+        mean = groups.mean(axes, keepdims=True)
+        var = jnp.square(groups - mean).mean(axes, keepdims=True)
+        return mean, var, count / max(count - 1, 1)
+    rows = valid.reshape(*groups.shape[:2], 1, 1, 1)
+    counts = rows.sum(1, keepdims=True).astype(groups.dtype) * math.prod(groups.shape[2:4])
+    counts = jnp.maximum(counts, 1)
+    mean = groups.sum(axes, keepdims=True, where=rows) / counts
+    var = jnp.square(groups - mean).sum(axes, keepdims=True, where=rows) / counts
+    return mean, var, counts / jnp.maximum(counts - 1, 1)
 
 
 class LayerNorm(nn.Module):
