@@ -8,9 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from inceptionnext_jax.augment.normalize import normalize
-from inceptionnext_jax.data.detection_augment import Plan, original_boxes
-from inceptionnext_jax.data.instances import clipped_boxes
-from inceptionnext_jax.data.paste import paste_encoded
+from inceptionnext_jax.data.found import found_objects
 from inceptionnext_jax.pretrained.bundle import Pretrained
 from inceptionnext_jax.pretrained.images import Image, Unreadable, prepared
 from inceptionnext_jax.pretrained.preprocessing import DetectionPreprocessing
@@ -40,7 +38,7 @@ class Detection(NamedTuple):
     classes: np.ndarray
     scores: np.ndarray
     names: list[str]
-    masks: list[bytes] | None
+    masks: list[bytes] | None = None
 
 
 def predict_detection(
@@ -61,21 +59,12 @@ def predict_detection(
 
     for path, image in prepared(images, prepare, unreadable):
         pixels, plan = before.padded(image)
-        found = compute(pixels, np.array(plan.final, np.int32))
-        keep = np.flatnonzero(found["valid"] & (found["scores"] >= lowest))[:topk]
-        boxes = own_boxes(plan, found["boxes"][keep])
-        masks = None
-        if "masks" in found:
-            pairs = zip(found["masks"][keep], boxes, strict=True)
-            masks = [paste_encoded(mask, box, plan.size) for mask, box in pairs]
-        classes = found["labels"][keep]
-        scores = found["scores"][keep]
-        yield Detection(path, image, boxes, classes, scores, [names[k] for k in classes], masks)
-
-
-def own_boxes(plan: Plan, boxes: np.ndarray) -> np.ndarray:
-    """Returns boxes of a resized image in pixels of the image itself, [D, 4] float32."""
-    return clipped_boxes(original_boxes(plan, boxes).astype(np.float32), plan.size)
+        size = np.array(plan.final, np.int32)
+        found = compute(pixels, size)
+        likely = found["valid"] & (found["scores"] >= lowest)
+        found["valid"] = likely & (np.cumsum(likely) <= (topk or len(likely)))
+        objects = found_objects(found, size, np.array(plan.size))
+        yield Detection(path, image, **objects, names=[names[k] for k in objects["classes"]])
 
 
 def compiled_detector(

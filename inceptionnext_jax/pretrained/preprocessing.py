@@ -284,11 +284,13 @@ class DetectionPreprocessing:
 
         An image within 1333 × 800 pixels, on a canvas of 1344 × 800 in either orientation.
         """
+        resize = (given or {}).get("resize", (1333, 800))
+        _require_pair("resize", resize)
         published = {
-            "image_size": 800,
+            "image_size": min(resize),
             "mean": info.mean,
             "std": info.std,
-            "resize": (1333, 800),
+            "resize": resize,
             "canvases": ((800, 1344), (1344, 800)),
         }
         return cls(**_changed(published, given))
