@@ -1,4 +1,4 @@
-"""What a detector finds, in the pixels of the image as it is stored; work for the host."""
+"""Results of a detector in the pixels of the image as it is stored; work for the host."""
 
 from collections.abc import Mapping
 from typing import Any

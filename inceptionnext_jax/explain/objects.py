@@ -1,7 +1,5 @@
 """Objects over an image: boxes, masks, names and scores."""
 
-import colorsys
-import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -21,7 +19,6 @@ _OPACITY = 0.45  # of masks
 _HATCH = 6  # pixels from line to line in masks of dotted boxes
 _DASHES = {"dashed": (9, 5), "dotted": (2, 4)}  # pixels drawn, pixels left out
 _PAD = 3  # pixels around a label's text
-_FAR = 0.382  # of all hues, from class to class, about
 
 
 class Drawn(NamedTuple):
@@ -41,19 +38,6 @@ class Drawn(NamedTuple):
     label: str = ""
     mask: Segmentation = None
     line: Line = "solid"
-
-
-def object_colors(count: int) -> tuple[Color, ...]:
-    """Returns a colour for each class, bright enough for photographs; neighbours differ most."""
-    first = max(1, round(count * _FAR))
-    step = next(step for step in range(first, first + count + 1) if math.gcd(step, count) == 1)
-    return tuple(_color(i * step % count / count, i) for i in range(count))
-
-
-def _color(hue: float, number: int) -> Color:
-    saturation, value = ((0.85, 1.0), (0.6, 1.0), (0.9, 0.8))[number % 3]
-    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
-    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def draw_objects(

@@ -14,6 +14,7 @@ from inceptionnext_jax.convert.tables import family
 from inceptionnext_jax.data import ade20k, coco
 from inceptionnext_jax.data.class_list import ClassList
 from inceptionnext_jax.data.label_maps import Color, voc_palette
+from inceptionnext_jax.data.object_colors import object_colors
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.registry import create_model, model_info
 from inceptionnext_jax.pretrained import class_names as names
@@ -84,7 +85,9 @@ class Pretrained:
 
     @property
     def colors(self) -> list[Color]:
-        """A colour for each class: the palette's, or one of PASCAL VOC's."""
+        """A colour for each class: the palette's, or one of PASCAL VOC's; bright of detectors."""
+        if model_info(self.name).task == "detection" and not self.palette:
+            return list(object_colors(self.num_classes))
         known = self.palette or self._published.colors or ()
         return [*known, *voc_palette(self.num_classes)[len(known) :]]
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from inceptionnext_jax.data.instance_masks import encode
-from inceptionnext_jax.explain.objects import Drawn, draw_objects, object_colors
+from inceptionnext_jax.data.object_colors import object_colors
+from inceptionnext_jax.explain.objects import Drawn, draw_objects
 
 GREY = np.full((60, 80, 3), 120, np.uint8)
 RED, BLUE = (250, 40, 40), (40, 40, 250)

@@ -8,9 +8,10 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from inceptionnext_jax.data.instances import InstanceDataset
+from inceptionnext_jax.data.object_colors import object_colors
 from inceptionnext_jax.data.paste import paste_encoded
 from inceptionnext_jax.explain.legend import Entry
-from inceptionnext_jax.explain.objects import Drawn, draw_objects, object_colors
+from inceptionnext_jax.explain.objects import Drawn, draw_objects
 from inceptionnext_jax.explain.segments import shown_size
 from inceptionnext_jax.tasks.kind import Sheet, Tiles
 from inceptionnext_jax.tasks.pixels import pixels
