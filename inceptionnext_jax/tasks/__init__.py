@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 # Modules are imported when they are used: loader processes need little of them.
 _KINDS: dict[str, Any] = {
-    name: f"{__name__}.{name}.build" for name in ("classification", "segmentation")
+    name: f"{__name__}.{name}.build" for name in ("classification", "segmentation", "detection")
 }
 
 

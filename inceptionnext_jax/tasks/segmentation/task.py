@@ -13,16 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax import lax
 
 from inceptionnext_jax.augment.normalize import normalize
 from inceptionnext_jax.data.label_maps import IGNORED
 from inceptionnext_jax.data.views import Views
 from inceptionnext_jax.files import write_atomically
-from inceptionnext_jax.models.dense.label_map import label_maps, num_views
+from inceptionnext_jax.models.dense.label_map import label_maps
 from inceptionnext_jax.models.layers.resize import resize_bilinear
 from inceptionnext_jax.tasks.class_names import class_difference
 from inceptionnext_jax.tasks.confusion import draw_confusion
+from inceptionnext_jax.tasks.one_by_one import one_by_one
 from inceptionnext_jax.tasks.segmentation import metrics
 from inceptionnext_jax.tasks.segmentation.losses import PixelLoss, pixel_hits
 from inceptionnext_jax.train.task import Aux, Difference, Metric
@@ -108,24 +108,9 @@ class Segmentation:
         return loss, Aux(updates.get("batch_stats", {}), sums)
 
     def evaluate(self, variables: Variables, batch: Batch) -> tuple[Sums, Records]:
-        """Counts the pixels of each pair of classes, image by image.
-
-        So the program for an image is the same whatever the batch, and so are the bits of its
-        result; rows of padding cost nothing.
-        """
-        rows = {name: _by_device(array, self.devices) for name, array in batch.items()}
-        mask = rows["mask"] > 0
-        count = ((jnp.arange(len(mask)) + 1) * mask.any(axis=1)).max()  # padding lies at the end
-        classes = len(self.class_names)
-        maps = 1 if num_views(rows) == 1 else 2
-        blank = jnp.zeros((*mask.shape, maps, classes, classes), jnp.int32)
-
-        def image(i: jax.Array, found: jax.Array) -> jax.Array:
-            one = {name: lax.dynamic_index_in_dim(a, i, 0, False) for name, a in rows.items()}
-            return lax.dynamic_update_index_in_dim(found, self._confusion(variables, one), i, 0)
-
-        found = lax.fori_loop(0, count, image, blank)
-        return {}, {"confusion": found.swapaxes(0, 1).reshape(-1, *found.shape[2:])}
+        """Counts the pixels of each pair of classes, image by image."""
+        confusion = lambda rows: {"confusion": self._confusion(variables, rows)}  # noqa: E731
+        return {}, one_by_one(confusion, batch, self.devices)
 
     def predict(
         self, variables: Variables, arrays: Batch, size: jax.Array, canvas: tuple[int, int]
@@ -211,11 +196,6 @@ class Segmentation:
 
     def difference(self, metadata: Mapping[str, Any]) -> Difference | None:
         return class_difference(self.class_names, metadata)
-
-
-def _by_device(array: jax.Array, devices: int) -> jax.Array:
-    """[B, …] to [B / devices, devices, …]: every device's first image, its second, …"""
-    return array.reshape(devices, -1, *array.shape[1:]).swapaxes(0, 1)
 
 
 def _or_none(value: float) -> float | None:

@@ -1,0 +1,1 @@
+"""Object detection: RetinaNet, Mask R-CNN and Cascade Mask R-CNN."""
