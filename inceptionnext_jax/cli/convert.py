@@ -52,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--to", required=True, metavar="DIR|FILE", help="what to write")
     parser.add_argument(
         "--layout",
-        choices=("timm", "official", "mmseg", "mmpretrain", "huggingface"),
+        choices=("timm", "official", "mmseg", "mmdet", "mmpretrain", "huggingface"),
         default="timm",
         help="naming scheme of a FILE (default: %(default)s; official is the same for "
         "InceptionNeXt; the others are for networks of segmentation)",

@@ -1,4 +1,4 @@
-"""`predict`: the most likely classes of images, or of each of their pixels."""
+"""`predict`: the most likely classes of images, or of each of their pixels, or their objects."""
 
 import argparse
 import json
@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from inceptionnext_jax.cli.images import add_image_arguments, find_images
 from inceptionnext_jax.cli.label_map_files import LabelMapFiles
+from inceptionnext_jax.cli.object_files import ObjectFiles, described
 from inceptionnext_jax.cli.parser import add_command, positive
 from inceptionnext_jax.cli.sources import add_source_options, load
 from inceptionnext_jax.errors import UserError, print_error
 
 if TYPE_CHECKING:
-    from inceptionnext_jax.pretrained import Prediction, Pretrained, Segmentation
+    from inceptionnext_jax.pretrained import Detection, Prediction, Pretrained, Segmentation
 
 _DESCRIPTION = """\
 Prints the most likely classes of images: the image's path, and below it a line for each class with
@@ -26,6 +27,14 @@ of its area that they cover. --to DIR writes for each image, at its own size,
 NAME is the image's name without its suffix; the second image of a name is NAME-2, the third NAME-3.
 Files that are there already are replaced. --json prints {"path": …, "size": [height, width],
 "classes": [{"class": 3, "name": …, "share": …}, …], "labels": PATH, "overlay": PATH}.
+
+Of a detector, the objects in an image are listed, the likeliest first: rank, score, name, and the
+box as x1, y1, x2, y2 in the image's own pixels. --to DIR writes for each image
+  NAME_picture.png      the image with boxes, masks, names and scores over it
+  NAME_detections.json  what --json prints: {"path": …, "size": [height, width], "objects":
+                        [{"class": 3, "name": …, "score": …, "box": [x1, y1, x2, y2],
+                        "mask": {"size": …, "counts": COCO's compressed run lengths}}, …]}
+--threshold is the lowest score of all of these; 0 gives everything that evaluation scores.
 
 Images are resized and cropped as in evaluation. IMAGE is a file, a folder (all images in it and
 below, in the order of their names), or - for standard input: one image, or one path on each line.
@@ -45,6 +54,9 @@ examples (the first trains on 1,438 digits for half a minute, to have something 
       --config.total_steps=4 --config.schedule.warmup_steps=1 --config.model.stage_depths="(1,1,1,1)"
   python -m inceptionnext_jax predict out/seg out/three.png --to out/maps --json
 
+  python main.py --config=configs/detection/digits.py:debug --workdir=out/det
+  python -m inceptionnext_jax predict out/det out/three.png --to out/objects --threshold 0.1
+
 with a network:
   python -m inceptionnext_jax predict inceptionnext_tiny photo.jpg
   python -m inceptionnext_jax predict upernet_convnext_tiny photo.jpg --to maps
@@ -56,18 +68,25 @@ def add_parser(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "predict",
-        help="the most likely classes of images, or label maps",
+        help="the most likely classes of images, label maps, or objects",
         description=_DESCRIPTION,
         examples=_EXAMPLES,
     )
     add_source_options(parser, "MODEL")
     add_image_arguments(parser)
     for name, metavar, what in (
-        ("topk", "K", "classes of each image (default: 5, or all that a label map has)"),
-        ("batch-size", "N", "images computed at once (default: 32; label maps: one)"),
+        (
+            "topk",
+            "K",
+            "classes or objects of each image (default: 5; all of a label map, and all objects)",
+        ),
+        ("batch-size", "N", "images computed at once (default: 32; one for label maps, objects)"),
     ):
         parser.add_argument(f"--{name}", type=positive, metavar=metavar, help=what)
-    parser.add_argument("--to", metavar="DIR", help="the folder for label maps and overlays")
+    parser.add_argument(
+        "--threshold", type=float, metavar="T", help="lowest score of objects (default: 0.3)"
+    )
+    parser.add_argument("--to", metavar="DIR", help="the folder for label maps or objects")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.set_defaults(run=run)
 
@@ -100,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         failures.append(error)
         print_error(error)
 
-    for found in predict(loaded, images, args.topk, args.batch_size, report):
+    for found in predict(loaded, images, args.topk, args.batch_size, report, args.threshold):
         print(output.text(found, args.json), flush=True)
     return 2 if failures else 0
 
@@ -111,7 +130,8 @@ class _Classes:
     def __init__(self, loaded: "Pretrained", to: str | None):
         if to is not None:
             raise UserError(
-                f"--to={to} is for label maps, and {loaded.name} is a classifier; leave it out"
+                f"--to={to} is for label maps and objects, and {loaded.name} is a classifier; "
+                f"leave it out"
             )
 
     def text(self, found: "Prediction", as_json: bool) -> str:
@@ -144,7 +164,30 @@ class _LabelMaps:
         return json.dumps({"path": found.path, "size": size, "classes": classes, **written})
 
 
-_OUTPUTS: dict[str, type[Output]] = {"classification": _Classes, "segmentation": _LabelMaps}
+class _Objects:
+    """Objects, and files if there is a folder for them."""
+
+    def __init__(self, loaded: "Pretrained", to: str | None):
+        self._files = None if to is None else ObjectFiles(to, loaded.colors)
+
+    def text(self, found: "Detection", as_json: bool) -> str:
+        written = {} if self._files is None else self._files.write(found)
+        if as_json:
+            return json.dumps({**described(found), **written})
+        boxes = ("\t".join(f"{side:.1f}" for side in box) for box in found.boxes)
+        rows = zip(found.scores, found.names, boxes, strict=True)
+        lines = [
+            f"{rank}\t{score:.4f}\t{name}\t{box}"
+            for rank, (score, name, box) in enumerate(rows, start=1)
+        ]
+        return "\n".join([found.path, *lines])
+
+
+_OUTPUTS: dict[str, type[Output]] = {
+    "classification": _Classes,
+    "segmentation": _LabelMaps,
+    "detection": _Objects,
+}
 
 
 def _lines(path: str, numbers: Any, names: list[str]) -> str:

@@ -53,7 +53,7 @@ def draw_overlay(
       colors: One for each class.
       entries: The legend's lines; those that do not fit are counted on the last one.
     """
-    size = _shown_size(image.shape[:2])
+    size = shown_size(image.shape[:2])
     is_larger = size[0] > image.shape[0]
     how = Image.Resampling.BICUBIC if is_larger else Image.Resampling.BOX
     photo = np.asarray(Image.fromarray(image).resize(size[::-1], how))
@@ -82,8 +82,14 @@ def _edges(label_map: np.ndarray) -> np.ndarray:
     return edges
 
 
-def _shown_size(size: tuple[int, ...]) -> tuple[int, int]:
-    """Returns height and width in the picture."""
+def shown_size(size: tuple[int, ...], small: int = _SMALL, large: int = _LARGE) -> tuple[int, int]:
+    """Returns height and width in a picture.
+
+    Args:
+      size: Height and width of the image.
+      small: Pixels of the long side, about, to which smaller images are enlarged by a whole factor.
+      large: Pixels of the long side to which larger images are reduced.
+    """
     long = max(size)
-    factor: float = max(1, round(_SMALL / long)) if long <= _LARGE else _LARGE / long
+    factor: float = max(1, round(small / long)) if long <= large else large / long
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))

@@ -11,9 +11,10 @@ import numpy as np
 from flax import linen as nn
 
 from inceptionnext_jax.convert.tables import family
-from inceptionnext_jax.data import ade20k
+from inceptionnext_jax.data import ade20k, coco
 from inceptionnext_jax.data.class_list import ClassList
 from inceptionnext_jax.data.label_maps import Color, voc_palette
+from inceptionnext_jax.data.object_colors import object_colors
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.registry import create_model, model_info
 from inceptionnext_jax.pretrained import class_names as names
@@ -84,16 +85,22 @@ class Pretrained:
 
     @property
     def colors(self) -> list[Color]:
-        """A colour for each class: the palette's, or one of PASCAL VOC's."""
+        """A colour for each class: the palette's, or one of PASCAL VOC's; bright of detectors."""
+        if model_info(self.name).task == "detection" and not self.palette:
+            return list(object_colors(self.num_classes))
         known = self.palette or self._published.colors or ()
         return [*known, *voc_palette(self.num_classes)[len(known) :]]
 
     @property
     def _published(self) -> ClassList:
-        """ADE20K's classes for a network of segmentation that has as many; else none."""
-        is_dense = model_info(self.name).task == "segmentation"
-        is_known = is_dense and self.num_classes == ade20k.NUM_CLASSES and not self.class_names
-        return ade20k.classes() if is_known else ClassList((), None, ())
+        """The classes of ADE20K or COCO for a dense network that has as many; else none."""
+        kind = (model_info(self.name).task, self.num_classes)
+        if not self.class_names and kind == ("segmentation", ade20k.NUM_CLASSES):
+            return ade20k.classes()
+        known = coco.coco_categories().names
+        if not self.class_names and kind == ("detection", len(known)):
+            return ClassList(known, None, ())
+        return ClassList((), None, ())
 
 
 def _checked_palette(given: Any, num_classes: int) -> tuple[Color, ...]:

@@ -11,6 +11,7 @@ from inceptionnext_jax.augment.normalize import normalize
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.registry import model_info
 from inceptionnext_jax.pretrained.bundle import Pretrained
+from inceptionnext_jax.pretrained.detection import Detection, predict_detection
 from inceptionnext_jax.pretrained.images import Image, Unreadable, prepared
 from inceptionnext_jax.pretrained.segmentation import Segmentation, predict_segmentation
 
@@ -39,17 +40,20 @@ def predict(
     topk: int | None = None,
     batch_size: int | None = None,
     unreadable: Unreadable | None = None,
-) -> Iterator[Prediction] | Iterator[Segmentation]:
-    """Yields an answer for each image, in order: of a network of segmentation its label map.
+    threshold: float | None = None,
+) -> Iterator[Prediction] | Iterator[Segmentation] | Iterator[Detection]:
+    """Yields an answer for each image, in order: classes, a label map or objects.
 
     Args:
       pretrained: From `load_pretrained`.
       images: Paths, encoded files, (name, encoded file), or arrays [H, W, 3] uint8.
-      topk: Classes of each image, or all if there are fewer. None is 5, and all that are in a label
-        map.
+      topk: Classes of each image, or objects, or all if there are fewer. None is 5 classes of a
+        classifier, and all classes in a label map and all objects.
       batch_size: Images computed at once, at most; results depend on it only by rounding. None is
-        32. For label maps, images are computed one by one.
+        32. For label maps and objects, images are computed one by one.
       unreadable: Called with the error of an unreadable image, which is left out; None raises it.
+      threshold: Lowest score of objects; None is 0.3, and with 0 there are all that evaluation
+        scores.
 
     Raises:
       UserError: An image cannot be read and `unreadable` is None, or an option is out of range.
@@ -57,12 +61,18 @@ def predict(
     for option, value in (("topk", topk), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise UserError(f"{option}={value} is not a whole number ≥ 1")
-    if model_info(pretrained.name).task == "segmentation":
-        if batch_size is not None:
-            raise UserError(
-                f"batch_size is for classifiers; {pretrained.name} makes label maps, one image "
-                f"after the other"
-            )
+    name = pretrained.name
+    task = model_info(name).task
+    if task != "classification" and batch_size is not None:
+        what = "makes label maps" if task == "segmentation" else "finds objects"
+        raise UserError(f"batch_size is for classifiers; {name} {what}, one image after the other")
+    if task == "detection":
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise UserError(f"threshold={threshold} is not a number from 0 to 1")
+        return predict_detection(pretrained, images, topk, threshold, unreadable)
+    if threshold is not None:
+        raise UserError(f"threshold is for detectors, and {name} is a network of {task}")
+    if task == "segmentation":
         return predict_segmentation(pretrained, images, topk, unreadable)
     batch_size = batch_size or _BATCH
     if isinstance(images, Sized):

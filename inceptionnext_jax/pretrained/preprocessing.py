@@ -7,13 +7,16 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from inceptionnext_jax.checks import is_number
+from inceptionnext_jax.data.aspect_order import canvas_numbers
 from inceptionnext_jax.data.crop import CenterCrop
 from inceptionnext_jax.data.decode import MAX_PIXELS, BadImageError, decode_pil
+from inceptionnext_jax.data.detection_augment import Plan, augment_image, plain_plan
 from inceptionnext_jax.data.resize import Size
 from inceptionnext_jax.data.views import METHODS, Views
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.registry import ModelInfo
 
+CANVAS_MULTIPLE = 32  # pixels
 _LARGEST = 2**14  # pixels; a larger number means a damaged file
 Channels = tuple[float, float, float]
 
@@ -152,10 +155,7 @@ class DensePreprocessing:
         """Raises UserError for values outside their range."""
         for name in ("image_size", "crop", "stride", "multiple"):
             _require_pixels(name, getattr(self, name))
-        if not isinstance(self.resize, tuple | list) or len(self.resize) != 2:
-            raise UserError(f"resize={self.resize!r} is not two numbers of pixels")
-        for side in self.resize:
-            _require_pixels("resize", side)
+        _require_pair("resize", self.resize)
         if self.method not in METHODS:
             raise UserError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
         if self.stride > self.crop:
@@ -244,9 +244,116 @@ class DensePreprocessing:
         ]
 
 
-_KINDS: dict[str, type[Preprocessing] | type[DensePreprocessing]] = {
+@dataclasses.dataclass(frozen=True)
+class DetectionPreprocessing:
+    """Evaluation's preprocessing for detectors: resize, padding, normalisation.
+
+    Attributes:
+      image_size: Pixels on a side of square images, for tools that compare images of one size.
+      mean: Per channel, on a scale of 0 to 1.
+      std: Per channel, on the same scale.
+      resize: Longest long side and longest short side of the resized image, in pixels.
+      canvases: Heights and widths to which images are padded; each needs a compilation.
+    """
+
+    image_size: int
+    mean: Channels
+    std: Channels
+    resize: Size
+    canvases: tuple[Size, ...]
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values outside their range."""
+        _require_pixels("image_size", self.image_size)
+        _require_pair("resize", self.resize)
+        if not isinstance(self.canvases, tuple | list) or not self.canvases:
+            raise UserError(f"canvases={self.canvases!r} are not pairs of numbers of pixels")
+        for canvas in self.canvases:
+            _require_pair("canvases", canvas)
+            if any(side % CANVAS_MULTIPLE for side in canvas):
+                raise UserError(
+                    f"canvases={self.canvases!r} are not multiples of {CANVAS_MULTIPLE} pixels"
+                )
+        object.__setattr__(self, "resize", tuple(self.resize))
+        object.__setattr__(self, "canvases", tuple(map(tuple, self.canvases)))
+        _set_channels(self)
+
+    @classmethod
+    def of(cls, info: ModelInfo, given: Mapping[str, Any] | None = None) -> Self:
+        """Returns the papers' preprocessing, changed by the fields in `given`.
+
+        An image within 1333 × 800 pixels, on a canvas of 1344 × 800 in either orientation.
+        """
+        resize = (given or {}).get("resize", (1333, 800))
+        _require_pair("resize", resize)
+        published = {
+            "image_size": min(resize),
+            "mean": info.mean,
+            "std": info.std,
+            "resize": resize,
+            "canvases": ((800, 1344), (1344, 800)),
+        }
+        return cls(**_changed(published, given))
+
+    def fields(self) -> dict[str, Any]:
+        """Returns all fields but the image size, for JSON; `of` reads them."""
+        return {
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "resize": list(self.resize),
+            "canvases": [list(canvas) for canvas in self.canvases],
+        }
+
+    def plan(self, size: Size) -> tuple[Plan, Size]:
+        """Returns what happens to an image of this height and width, and its canvas."""
+        (number,) = canvas_numbers(np.array([size]), self.resize, self.canvases)
+        canvas = self.canvases[number]
+        return plain_plan(size, self.resize, canvas), canvas
+
+    def decoded(self, image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
+        """Decodes one image, an encoded file or [H, W, 3] uint8, at its own size.
+
+        Returns [H, W, 3] uint8; raises UserError if it is not an image.
+        """
+        _require_image(image, name)
+        return np.asarray(decode_pil(image, name))
+
+    def padded(self, image: np.ndarray) -> tuple[np.ndarray, Plan]:
+        """Resizes an image, [H, W, 3] uint8, and pads it with 0 below and on the right.
+
+        Returns ([*canvas, 3] uint8, the change of its size).
+        """
+        plan, canvas = self.plan((image.shape[0], image.shape[1]))
+        found = np.zeros((*canvas, 3), np.uint8)
+        found[: plan.final[0], : plan.final[1]] = augment_image(plan, image)
+        return found, plan
+
+    def pixels(self, image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
+        """Makes one image square, for tools that compare images of one size.
+
+        Its short side is resized to `image_size`, and its centre is cut out.
+
+        Returns [image_size, image_size, 3] uint8; raises UserError if it is not an image.
+        """
+        _require_image(image, name)
+        return CenterCrop(self.image_size, 1.0, "bilinear")(image, name)
+
+    def steps(self) -> list[str]:
+        """Returns what another program has to do with an image, up to uint8 pixels."""
+        long, short = max(self.resize), min(self.resize)
+        canvases = " or ".join(f"{height} × {width}" for height, width in self.canvases)
+        return [
+            f"Resize the image, RGB, with its own aspect ratio so that it just fits in {long} × "
+            f"{short} pixels, in either orientation, and in the input; bilinear without "
+            f"antialiasing (OpenCV's `INTER_LINEAR`).",
+            f"Put it at the top left of an array of {canvases} pixels (height × width).",
+        ]
+
+
+_KINDS: dict[str, type[AnyPreprocessing]] = {
     "classification": Preprocessing,
     "segmentation": DensePreprocessing,
+    "detection": DetectionPreprocessing,
 }
 
 
@@ -268,7 +375,14 @@ def _require_pixels(name: str, value: Any) -> None:
         raise UserError(f"{name}={value!r} is not a number of pixels up to {_LARGEST}")
 
 
-def _set_channels(preprocessing: Preprocessing | DensePreprocessing) -> None:
+def _require_pair(name: str, value: Any) -> None:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise UserError(f"{name}={value!r} is not two numbers of pixels")
+    for side in value:
+        _require_pixels(name, side)
+
+
+def _set_channels(preprocessing: AnyPreprocessing) -> None:
     """Checks mean and std and makes them tuples of floats."""
     for name in ("mean", "std"):
         values = getattr(preprocessing, name)

@@ -14,6 +14,7 @@ from inceptionnext_jax.cli import job
 from inceptionnext_jax.cli.explain_augment import augmented_rows
 from inceptionnext_jax.models import model_info
 from inceptionnext_jax.tasks.classification import build, sheet
+from inceptionnext_jax.tasks.pixels import pixels as pixels_of
 from inceptionnext_jax.tasks.segmentation import build as segmentation
 from inceptionnext_jax.train.optimizer import make_optimizer
 from inceptionnext_jax.train.state import create_state
@@ -81,7 +82,7 @@ def test_rows_equal_the_training_steps_batch(order):
         for number, row in enumerate(chosen):
             part = slice(number * GROUP, number * GROUP + 5)
             pixels = np.clip((batch["image"][part] * info.std + info.mean) * 255, 0, 255)
-            np.testing.assert_allclose(sheet.pixels(config, row.batch), pixels, atol=0.51)
+            np.testing.assert_allclose(pixels_of(config, row.batch), pixels, atol=0.51)
             captions = sheet.weights(config, names, row.batch)
             for weights, target, label in zip(
                 captions, batch["target"][part], batch["label"][part], strict=True

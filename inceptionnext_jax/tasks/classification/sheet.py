@@ -6,12 +6,12 @@ from functools import partial
 import numpy as np
 from ml_collections import ConfigDict
 
-from inceptionnext_jax import models
 from inceptionnext_jax.augment.recipe import AugmentSettings
 from inceptionnext_jax.data.dataset import Splits
 from inceptionnext_jax.explain.tiles import Weights, labelled
 from inceptionnext_jax.groups import group_size
 from inceptionnext_jax.tasks.kind import Sheet, Tiles
+from inceptionnext_jax.tasks.pixels import pixels
 from inceptionnext_jax.types import HostBatch
 
 _MAX_LABELS = 3  # in a caption
@@ -40,13 +40,6 @@ def _draw(config: ConfigDict, class_names: Sequence[str], rows: Sequence[HostBat
         for batch, row in zip(rows, captions, strict=True)
     ]
     return Tiles(tiles)
-
-
-def pixels(config: ConfigDict, batch: HostBatch) -> np.ndarray:
-    """Returns an augmented batch's images as [N, H, W, 3] uint8, clipped."""
-    info = models.model_info(config.model.name)
-    values = (batch["image"].astype(np.float64) * info.std + info.mean) * 255
-    return np.clip(np.round(values), 0, 255).astype(np.uint8)
 
 
 def weights(config: ConfigDict, class_names: Sequence[str], batch: HostBatch) -> list[Weights]:

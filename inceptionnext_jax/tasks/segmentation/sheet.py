@@ -7,11 +7,11 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from inceptionnext_jax import models
 from inceptionnext_jax.data.label_maps import LabelMapDataset
 from inceptionnext_jax.explain.legend import Entry
 from inceptionnext_jax.explain.segments import overlaid
 from inceptionnext_jax.tasks.kind import Sheet, Tiles
+from inceptionnext_jax.tasks.pixels import pixels
 from inceptionnext_jax.types import HostBatch
 
 _SIDE = 256  # pixels, about; images are enlarged or reduced by a whole factor
@@ -36,13 +36,6 @@ def _draw(config: ConfigDict, dataset: LabelMapDataset, rows: Sequence[HostBatch
         for k in present
     ]
     return Tiles(tiles, legend)
-
-
-def pixels(config: ConfigDict, batch: HostBatch) -> np.ndarray:
-    """Returns an augmented batch's images as [N, S, S, 3] uint8."""
-    info = models.model_info(config.model.name)
-    values = (batch["image"].astype(np.float64) * info.std + info.mean) * 255
-    return np.clip(np.round(values), 0, 255).astype(np.uint8)
 
 
 def _tile(image: np.ndarray, label: np.ndarray, dataset: LabelMapDataset) -> Image.Image:
