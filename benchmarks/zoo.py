@@ -13,7 +13,7 @@ from inceptionnext_jax.cli.models import percent
 from inceptionnext_jax.models.counts import SYSTEMS_FILE, Counts, read_counts, write_counts
 from inceptionnext_jax.models.macs import count_activations, count_macs, count_params
 from inceptionnext_jax.models.network import with_options
-from inceptionnext_jax.models.registry import system_names
+from inceptionnext_jax.models.registry import backbone_name, system_names
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "models.md"
 TITLES = {
@@ -23,6 +23,7 @@ TITLES = {
     "vanillanet": "VanillaNet",
     "roadmap": "From ResNet-50 to ConvNeXt-T",
     "resnet": "ResNet",
+    "resnext": "ResNeXt",
     "regnety": "RegNetY",
     "deit": "DeiT",
     "vit": "ViT",
@@ -55,9 +56,9 @@ def count(name: str) -> Counts:
     params, macs = count_params(model), count_macs(model, size)
     products = count_macs(model, size, attention=True) - macs
     counts = Counts(params, macs, count_activations(model, size), products)
-    if info.family.deployed is None:
+    if inx.model_info(backbone_name(name)).family.deployed is None:
         return counts
-    deployed = model.clone(is_deployed=True)
+    deployed = with_options(model, is_deployed=True)
     return counts._replace(
         deploy_params=count_params(deployed), deploy_macs=count_macs(deployed, size)
     )

@@ -97,7 +97,8 @@ def _optim() -> ConfigDict:
     optim.lr_mult = ()  # ((regex, factor), ...): the first match counts
     optim.layer_decay = optional(float)  # e.g. 0.8: each layer's rate over that of the layer above
     # Layers of layer_decay: block (the model's own) | stage | triple (ConvNeXt's, in its recipes of
-    # segmentation and of detection: a stage; three blocks of the third stage, or another stage)
+    # segmentation and of detection: a stage; three blocks of the third stage, or another stage) |
+    # pair (VanillaNet's, in its recipe of detection: two layers)
     optim.layer_groups = "block"
     return optim
 

@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     config.schedule.name = "step"
     config.schedule.per = "step"
     config.schedule.decay_epochs = (8, 11)
+    config.schedule.warmup_epochs = 0.0  # warmup_steps count
     config.schedule.warmup_steps = 500
     config.schedule.warmup_factor = 0.001
     config.schedule.min_lr = 0.0
@@ -42,14 +43,14 @@ def get_config() -> ConfigDict:
 def _head() -> ConfigDict:
     head = ConfigDict()  # None: the system's own
     head.channels = optional(int)  # of the pyramid and of the heads' convolutions
-    head.fc_channels = optional(int)  # of the box head's linear layers; not of retinanet, as are
-    head.proposals = optional(int)  # boxes that the RPN hands on, and
-    head.rois = optional(int)  # those of them that train the box head
+    head.fc_channels = optional(int)  # of the linear layers of box heads; not of retinanet
+    head.proposals = optional(int)  # of an image (RPN), or of a level (RetinaNet)
+    head.rois = optional(int)  # proposals that train the box heads; not of retinanet
     head.detections = optional(int)  # of an image, at most
     # none | batch | group | layer: a norm of each of the backbone's maps; None: the backbone's own
     head.out_norm = optional(str)
     head.frozen_norm = optional(bool)  # the backbone's BatchNorms keep their running statistics
-    head.roi_align_impl = optional(str)
+    head.roi_align_impl = optional(str)  # auto | dense | tiled; not of retinanet
     return head
 
 
@@ -101,6 +102,7 @@ def digits(config: ConfigDict) -> None:
     config.schedule.warmup_factor = 0.01
     config.optim.lr = 0.02 if config.optim.name == "sgd" else 2e-3
     config.optim.clip_norm = 5.0
+    config.optim.freeze, config.head.frozen_norm = "", None  # nothing is trained before
     if hasattr(create_model(config.model.name).backbone, "layer_scale_init"):
         config.model.layer_scale_init = 1.0
     _narrow(config, channels=48, fc_channels=192, proposals=64, rois=48, detections=30)
@@ -143,6 +145,6 @@ def _narrow(
 ) -> None:
     """Sets the sizes of the heads."""
     config.head.channels, config.head.detections = channels, detections
+    config.head.proposals = proposals
     if not config.model.name.startswith("retinanet_"):
-        config.head.fc_channels = fc_channels
-        config.head.proposals, config.head.rois = proposals, rois
+        config.head.fc_channels, config.head.rois = fc_channels, rois

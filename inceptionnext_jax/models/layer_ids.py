@@ -25,7 +25,7 @@ class Layers(NamedTuple):
 
 LayerRule = Callable[[Sequence[str]], Layers]
 # Values of `optim.layer_groups`: `Family.layer_ids`, then those of `Family.layer_rules`.
-GROUPS = ("block", "stage", "triple")
+GROUPS = ("block", "stage", "triple", "pair")
 
 BLOCK = re.compile(r"(?:stages_(\d+)/)?blocks_(\d+)/")
 STAGE = re.compile(r"stages_(\d+)/")

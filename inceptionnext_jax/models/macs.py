@@ -27,8 +27,8 @@ from inceptionnext_jax.models.network import with_options
 
 # Operations per element of the input, as in fvcore.
 _NORM_COSTS: dict[type[nn.Module], int] = {BatchNorm: 2, LayerNorm: 5}
-# Functions of models.layers that are products with constant weights, which nobody counts.
-_FREE = ("adaptive_average_pool", "resize_bilinear")
+# Functions of models.layers and ops whose weights are not learned: nobody counts their products.
+_FREE = ("adaptive_average_pool", "resize_bilinear", "roi_align")
 # A function of models.layers that computes a convolution in fewer steps; all count its plain form.
 _CONV_OF_ENLARGED = "conv_of_enlarged"
 

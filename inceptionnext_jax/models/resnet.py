@@ -1,8 +1,9 @@
 """ResNet-50, -101 and -152 (CVPR 2016), as in timm and torchvision: the stride is on the 3×3.
 
-RegNetY and the roadmap from ResNet-50 to ConvNeXt are also made of `ResNet`, with other stems and
-blocks. Convolutions begin as normal(√(2 / fan-out)), the last norm of a block as zero, the
-classifier as normal(0.01).
+ResNeXt-101 (CVPR 2017) has wider blocks, whose 3×3 is in as many groups in every stage. RegNetY and
+the roadmap from ResNet-50 to ConvNeXt are also made of `ResNet`, with other stems and blocks.
+Convolutions begin as normal(√(2 / fan-out)), the last norm of a block as zero, the classifier as
+normal(0.01).
 """
 
 import functools
@@ -132,7 +133,8 @@ class Bottleneck(nn.Module):
       stride: Stride of the 3×3 convolution and the shortcut.
       conv: Factory of convolutions with norms.
       ratio: `dim` over the channels between the 1×1 convolutions.
-      group_width: Channels per group of the 3×3 convolution; None is all of them.
+      groups: Groups of the 3×3 convolution; a `group_width` replaces them.
+      group_width: Channels per group of the 3×3 convolution.
       se_ratio: Hidden channels of squeeze and excitation over the block's input; 0 for none.
     """
 
@@ -140,6 +142,7 @@ class Bottleneck(nn.Module):
     stride: int
     conv: Factory
     ratio: int = 4
+    groups: int = 1
     group_width: int | None = None
     se_ratio: float = 0.0
 
@@ -154,7 +157,7 @@ class Bottleneck(nn.Module):
     ) -> jax.Array:
         """Maps x: [B, H, W, C] to [B, ⌈H / stride⌉, ⌈W / stride⌉, dim], as `metanext.Block`."""
         C, width = x.shape[-1], self.dim // self.ratio
-        groups = width // (self.group_width or width)
+        groups = width // self.group_width if self.group_width else self.groups
         y = self.conv(width, act=nn.relu, name="conv1")(x, train)
         y = self.conv(width, 3, self.stride, groups, act=nn.relu, name="conv2")(y, train)
         if self.se_ratio:
@@ -209,22 +212,44 @@ _V1C = "ResNetV1c or ResNetV1d, whose stem has three convolutions"
 FAMILY = Family((resnet_names(*_STEM_NAMES),), others={"stem.0.weight": _V1C})
 
 
-def _register(name: str, depths: tuple[int, ...], top1: float) -> None:
+def _register(
+    name: str,
+    depths: tuple[int, ...],
+    *,
+    top1: float | None = None,
+    weights: str = "a1_in1k",
+    crop_pct: float = 0.95,
+    block: Factory = Bottleneck,
+) -> None:
     info = ModelInfo(
         name=name,
         input_size=224,
         stage_depths=depths,
         feature_strides=PYRAMID,
         family=FAMILY,
-        crop_pct=0.95,
+        crop_pct=crop_pct,
         top1=top1,
-        top1_source="reported by the paper of InceptionNeXt (RSB)",
-        hub_id=f"timm/{name}.a1_in1k",
+        top1_source="reported by the paper of InceptionNeXt (RSB)" if top1 else "",
+        hub_id=f"timm/{name}.{weights}",
         licence="apache-2.0",
     )
-    register_model(info, functools.partial(ResNet, **RESNET))
+    register_model(info, functools.partial(ResNet, **{**RESNET, "block_factory": block}))
 
 
-_register("resnet50", (3, 4, 6, 3), 0.798)
-_register("resnet101", (3, 4, 23, 3), 0.813)
-_register("resnet152", (3, 8, 36, 3), 0.818)
+_register("resnet50", (3, 4, 6, 3), top1=0.798)
+_register("resnet101", (3, 4, 23, 3), top1=0.813)
+_register("resnet152", (3, 8, 36, 3), top1=0.818)
+# Widths of 4 channels for each group of the first stage.
+_register(
+    "resnext101_32x4d",
+    (3, 4, 23, 3),
+    weights="gluon_in1k",
+    crop_pct=0.875,
+    block=functools.partial(Bottleneck, ratio=2, groups=32),
+)
+_register(
+    "resnext101_64x4d",
+    (3, 4, 23, 3),
+    weights="c1_in1k",
+    block=functools.partial(Bottleneck, ratio=1, groups=64),
+)

@@ -1,4 +1,4 @@
-"""Swin-T, -S and -B with windows of 7×7 at 224 pixels (ICCV 2021), as in timm.
+"""Swin-T, -S, -B and -L with windows of 7×7 at 224 pixels (ICCV 2021), as in timm.
 
 Every other block shifts its windows by 3, except in the last stage, whose map is one window at the
 native size. Maps that windows do not divide are padded at the end, after the norm and the shift,
@@ -253,7 +253,9 @@ _FAMILY = Family(
 )
 
 
-def _register(name: str, depths: tuple[int, ...], dim: int, **info: Any) -> None:
+def _register(
+    name: str, depths: tuple[int, ...], dim: int, weights: str = "ms_in1k", **info: Any
+) -> None:
     about = ModelInfo(
         name=name,
         input_size=224,
@@ -261,7 +263,7 @@ def _register(name: str, depths: tuple[int, ...], dim: int, **info: Any) -> None
         feature_strides=PYRAMID,
         family=_FAMILY,
         crop_pct=0.9,
-        hub_id=f"timm/{name}_patch4_window7_224.ms_in1k",
+        hub_id=f"timm/{name}_patch4_window7_224.{weights}",
         licence="mit",
         **info,
     )
@@ -290,4 +292,12 @@ _register(
     128,
     top1=0.835,
     top1_source="reported by the paper of ConvNeXt",
+)
+_register(
+    "swin_large",
+    (2, 2, 18, 2),
+    192,
+    weights="ms_in22k_ft_in1k",
+    top1=0.863,
+    top1_source="reported by the paper of ConvNeXt (ImageNet-22K first)",
 )

@@ -22,7 +22,7 @@ from jax.typing import DTypeLike
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models import folding
 from inceptionnext_jax.models.family import LINEAR_HEAD, MLP_HEAD, Family
-from inceptionnext_jax.models.layer_ids import STAGE
+from inceptionnext_jax.models.layer_ids import STAGE, Layers
 from inceptionnext_jax.models.layers.conv import patch_conv
 from inceptionnext_jax.models.layers.drop import DropNoise, dropout
 from inceptionnext_jax.models.layers.linear import dense, param_dtype
@@ -307,6 +307,18 @@ def by_stage(paths: Sequence[str]) -> dict[str, int]:
     return stages | others
 
 
+def by_pair(paths: Sequence[str]) -> Layers:
+    """The authors' layers in detection: the stem, then two of the network's layers each.
+
+    VanillaNet-13 has 6 beside the stem (`object_detection/`, `layer_wise` with 6 layers).
+    """
+    numbers = {path: int(match[1]) for path in paths if (match := STAGE.match(path))}
+    last = max(numbers.values(), default=-1) // 2 + 2
+    outer = {"stem": 0, "head": last}
+    others = {path: outer[first] for path in paths if (first := path.split("/")[0]) in outer}
+    return Layers({path: i // 2 + 1 for path, i in numbers.items()} | others, last)
+
+
 # The authors' names, in training and deployed.
 _NAMES = (
     Rule(r"stem/conv1", r"stem1.0", CONV),
@@ -335,6 +347,7 @@ _FAMILY = Family(
     implied={("host", "slope"): 1.0},
     classifier=MLP_HEAD,
     layer_ids=by_stage,
+    layer_rules={"pair": by_pair},
     host_scalars=("slope",),
     deployed=Family((_DEPLOYED_NAMES,), classifier=LINEAR_HEAD),
 )

@@ -44,11 +44,12 @@ class Regions(NamedTuple):
 Implementation = Callable[[Maps, Regions, int], jax.Array]
 
 
+@functools.partial(jax.jit, static_argnames=("size", "strides", "impl"))  # named for `models.macs`
 def roi_align(
     maps: Sequence[jax.Array],
     boxes: jax.Array,
     size: int,
-    strides: Sequence[int] = STRIDES,
+    strides: tuple[int, ...] = STRIDES,
     impl: str = "auto",
 ) -> jax.Array:
     """Returns features of boxes, each from the level of the pyramid that fits its area.

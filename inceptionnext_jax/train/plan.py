@@ -158,6 +158,12 @@ def _resolve_schedule(
             f"total_epochs={config.total_epochs:g} and schedule.cooldown_epochs="
             f"{s.cooldown_epochs:g} are {total_steps:g} steps; expected 1 to {2**31 - 2}"
         )
+    if config.total_steps == 0 and warmup >= total_epochs:  # warmup_epochs has been checked
+        raise UserError(
+            f"schedule.warmup_steps={s.warmup_steps} must be less than the "
+            f"{total_epochs * steps_per_epoch:g} steps of total_epochs={config.total_epochs:g}; "
+            "shorten it, or train for longer"
+        )
     if config.total_steps > 0:
         total_steps = config.total_steps
         total_epochs = total_steps / steps_per_epoch

@@ -76,6 +76,8 @@ def check_schedule(config: ConfigDict) -> list[str]:
 def _check_epochs(config: ConfigDict, run: Section, section: Section) -> None:
     if config.total_epochs <= 0:
         run.fail("total_epochs", "must be > 0 (or set total_steps)")
+    elif config.schedule.warmup_steps is not None:
+        return  # compared with the run's steps when those are known
     elif section.is_set("warmup_epochs") and config.schedule.warmup_epochs >= config.total_epochs:
         expected = f"must be less than total_epochs={config.total_epochs}"
         section.fail("warmup_epochs", expected)

@@ -91,7 +91,8 @@ class TensorBoard:
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         for key, value in values.items():
-            self._writer.add_scalar(key, value, step)
+            if math.isfinite(value):  # of others it would print a warning each
+                self._writer.add_scalar(key, value, step)
 
     def close(self) -> None:
         self._writer.close()

@@ -34,6 +34,8 @@ TIMMS = {
     "resnet50": "resnet50",
     "resnet101": "resnet101",
     "resnet152": "resnet152",
+    "resnext101_32x4d": "resnext101_32x4d",
+    "resnext101_64x4d": "resnext101_64x4d",
     "regnety_4g": "regnety_040",
     "regnety_8g": "regnety_080",
     "regnety_16g": "regnety_160",
@@ -48,10 +50,12 @@ TIMMS = {
     "swin_tiny": "swin_tiny_patch4_window7_224",
     "swin_small": "swin_small_patch4_window7_224",
     "swin_base": "swin_base_patch4_window7_224",
+    "swin_large": "swin_large_patch4_window7_224",
 }
 # One of each family: blocks per stage, and an unusual size that the network accepts.
 SHALLOW = {
     "resnet50": ((1, 2, 1, 1), (70, 97)),
+    "resnext101_32x4d": ((1, 2, 1, 1), (70, 97)),
     "regnety_4g": ((1, 2, 1, 1), (70, 97)),
     "poolformer_s12": ((1, 2, 1, 1), (70, 97)),
     "deit_small": ((2,), (48, 80)),
@@ -67,6 +71,7 @@ def shallow(timm, name):
     depths = SHALLOW[name][0]
     options = {
         "resnet50": {"layers": depths},
+        "resnext101_32x4d": {"layers": depths},
         "deit_small": {"depth": depths[0], "dynamic_img_size": True},
         "swin_tiny": {"depths": depths, "strict_img_size": False},
     }
@@ -201,6 +206,7 @@ PRINTED = {
     "swin_tiny": "4.5",
     "swin_small": "8.7",
     "swin_base": "15.4",
+    "swin_large": "34.5",
 }
 # Printed, and the sum of the layers; listed in docs/reproducing.md.
 NOT_RECONCILED = {"resnet101": ("7.9", "7.8"), "resnet152": ("11.6", "11.5")}

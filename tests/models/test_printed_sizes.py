@@ -75,6 +75,7 @@ OTHERS = [
     ("Swin-T", "swin_tiny", 224, "29", "4.5"),
     ("Swin-S", "swin_small", 224, "50", "8.7"),
     ("Swin-B", "swin_base", 224, "88", "15.4"),
+    ("Swin-L", "swin_large", 224, "197", "34.5"),
 ]
 PRINTED = [row for row in INCEPTIONNEXT + CONVNEXT + OTHERS if row[1] in list_models()]
 

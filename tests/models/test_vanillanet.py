@@ -179,6 +179,33 @@ def test_deployed_weights_load_into_the_authors_deployed_network(restated):
     assert relative_error(logits_of(plain, x), logits_of(oracle, x)) < 1e-5
 
 
+def test_the_maps_of_the_backbone_are_those_of_the_authors_detectors(restated):
+    """Their blocks 0, 1, 8 and 10 of VanillaNet-13 with n = 4 at slope 1."""
+    dims = (16, 16, 32, *[64] * 7, 128, 128)
+    strides = (1, 2, 2, 1, 1, 1, 1, 1, 1, 2, 1)
+    oracle = restated.make(dims, [None if stride == 1 else 2 for stride in strides], n=4)
+    outputs = []
+    for index in (0, 1, 8, 10):
+        oracle.stages[index].register_forward_hook(lambda _m, _i, out: outputs.append(out))
+    x = images((1, 70, 97, 3))
+    logits_of(oracle, x)
+    model = inx.create_model("vanillanet_13", **NARROW, act_num=4).as_backbone()
+    maps = apply(model, converted(model, state(oracle)), x, method="features")
+    assert [m.shape[3] for m in maps] == [16, 32, 64, 128]
+    for found, wanted in zip(maps, outputs, strict=True):
+        assert relative_error(found, wanted.detach().numpy().transpose(0, 2, 3, 1)) < 1e-5
+
+
+def test_the_backbone_of_the_authors_detectors_has_their_parameters():
+    """Trained and deployed; Mask R-CNN adds 21,871,344 to both, RetinaNet 20,096,756."""
+    model = inx.create_model("vanillanet_13", act_num=4)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    for form, wanted in ((model, 103_388_672), (model.clone(is_deployed=True), 55_279_616)):
+        params = dict(jax.eval_shape(form.init, jax.random.key(0), image)["params"])
+        del params["head"]
+        assert sum(leaf.size for leaf in jax.tree.leaves(params)) == wanted
+
+
 def test_merging_below_slope_one_is_refused():
     model = inx.create_model("vanillanet_5", **NARROW)
     with pytest.raises(UserError, match=r"slope 0\.99, and .* at slope 1 only"):

@@ -128,6 +128,29 @@ def test_the_layers_of_detection_have_the_authors_factors(name, num):
     assert found == pytest.approx(wanted, rel=1e-12)
 
 
+def test_the_pairs_of_vanillanet_have_the_authors_factors():
+    """`get_layer_id_for_vanillanet` with 6 layers at 0.6: the stem has 0.028 of the rate."""
+    ids = {"stem/conv1/kernel": 0, "stem/act/norm/scale": 0}
+    pairs = (1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6)
+    ids |= {f"stages_{i}/{part}": layer for i, layer in enumerate(pairs)
+            for part in ("conv1/kernel", "norm2/bias", "act/kernel", "act/norm/scale")}  # fmt: skip
+    paths = {f"backbone/{path}": 0.6 ** (7 - layer) for path, layer in ids.items()}
+    heads = ["neck/lateral_convs_0/kernel", "rpn_head/rpn_conv/kernel", "bbox_head/fc_cls/bias"]
+    family = inx.model_info("upernet_vanillanet_13").family
+    found = layer_factors(family, [*paths, *heads], 0.6, "backbone/", "pair")
+    assert found == pytest.approx(paths | dict.fromkeys(heads, 1.0), rel=1e-12)
+    assert found["backbone/stem/conv1/kernel"] == pytest.approx(0.0279936)
+    assert found["backbone/stages_10/act/kernel"] == pytest.approx(0.6)
+
+
+def test_pairs_of_a_classifier_end_at_its_head():
+    wanted = {"stem/conv1/kernel": 0, "stages_0/conv1/kernel": 1, "stages_1/conv1/bias": 1}
+    wanted |= {"stages_2/conv2/kernel": 2, "stages_3/act/kernel": 2, "head/fc1/kernel": 3}
+    family = inx.model_info("vanillanet_6").family
+    found = layer_factors(family, list(wanted), 0.8, groups="pair")
+    assert found == pytest.approx({path: 0.8 ** (3 - i) for path, i in wanted.items()})
+
+
 @pytest.mark.parametrize("groups", ["stage", "triple"])
 def test_groups_hold_for_classifiers_and_whole_systems(groups):
     depths = {"stage_depths": (3, 3, 9, 3)}

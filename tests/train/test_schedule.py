@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from configs import default
+from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.tasks.check import check
 from inceptionnext_jax.train.plan import Sizes, make_plan, rows
 from inceptionnext_jax.train.schedule import ScheduleSettings, activation_slope, make_schedule
@@ -113,6 +114,64 @@ def test_step_follows_mmdetection(per):
             assert schedule(epoch * per_epoch + i) == pytest.approx(wanted, rel=1e-12), (epoch, i)
         optimizer.step()
         reference.step()
+
+
+COCO = 117_266  # training images that have objects; 7,329 steps of 16, 3,664 of 32
+# Batch, epochs, epochs of the falls, rate; then rates of some updates, by hand: in the warm-up
+# rate × (0.001 + 0.999 i / 500), after each fall a tenth.
+DETECTION = {
+    "3x": (16, 36, (27, 33), 2e-4, {
+        0: 2e-7, 1: 5.996e-7, 250: 1.001e-4, 499: 1.996004e-4, 500: 2e-4, 7_329 * 27 - 1: 2e-4,
+        7_329 * 27: 2e-5, 7_329 * 33 - 1: 2e-5, 7_329 * 33: 2e-6, 7_329 * 36 - 1: 2e-6,
+    }),
+    "1x": (16, 12, (8, 11), 1e-4, {
+        0: 1e-7, 499: 9.98002e-5, 500: 1e-4, 58_631: 1e-4, 58_632: 1e-5, 80_618: 1e-5,
+        80_619: 1e-6, 87_947: 1e-6,
+    }),
+    "RetinaNet of VanillaNet": (32, 12, (10, 11), 8e-5, {
+        0: 8e-8, 250: 4.004e-5, 500: 8e-5, 36_639: 8e-5, 36_640: 8e-6, 40_304: 8e-7, 43_967: 8e-7,
+    }),
+    "Mask R-CNN of VanillaNet": (32, 12, (10, 12), 1.3e-4, {
+        0: 1.3e-7, 500: 1.3e-4, 36_639: 1.3e-4, 36_640: 1.3e-5, 43_967: 1.3e-5,
+    }),
+}  # fmt: skip
+
+
+def detection_plan(batch, epochs, rate, images=COCO, **schedule):
+    config = default.get_config()
+    changes = {
+        "batch_size": batch, "total_epochs": epochs, "optim.lr": rate,
+        "optim.lr_batch_size": batch, "schedule.per": "step", "schedule.min_lr": 0.0,
+        "schedule.warmup_steps": 500, "schedule.warmup_factor": 1e-3,
+        "schedule.cooldown_epochs": 0.0, "model.bn_group_size": 0,
+        **{f"schedule.{key}": value for key, value in schedule.items()},
+    }  # fmt: skip
+    config.update_from_flattened_dict(changes)
+    assert not check(config, devices=1)
+    return make_plan(config, Sizes(images, 5_000), devices=1)
+
+
+@pytest.mark.parametrize("row", DETECTION)
+def test_the_schedules_of_detection_have_the_rates_computed_by_hand(row):
+    batch, epochs, falls, rate, wanted = DETECTION[row]
+    plan = detection_plan(batch, float(epochs), rate, name="step", decay_epochs=falls)
+    assert plan.total_steps == epochs * (COCO // batch)
+    schedule = make_schedule(plan.schedule)
+    assert {step: schedule(step) for step in wanted} == pytest.approx(wanted, rel=1e-12)
+
+
+def test_a_linear_decay_to_zero_is_a_polynomial_of_power_one():
+    plan = detection_plan(32, 12.0, 8e-5, name="poly")
+    schedule, total = make_schedule(plan.schedule), 12 * 3_664
+    assert schedule(0) == pytest.approx(8e-8)
+    assert schedule(total // 2) == pytest.approx(4e-5)
+    assert schedule(total - 1) == pytest.approx(8e-5 / total)
+
+
+def test_a_warm_up_in_steps_longer_than_the_epochs_is_refused_when_the_data_is_known():
+    with pytest.raises(UserError, match=r"warmup_steps=500 must be less than the 72 steps of tot"):
+        detection_plan(16, 12.0, 1e-4, images=100, name="step", decay_epochs=(8, 11))
+    assert detection_plan(16, 12.0, 1e-4, images=700, name="poly").total_steps == 516
 
 
 def test_inexact_epochs_give_whole_steps():

@@ -7,6 +7,7 @@ import jax
 from flax import linen as nn
 from jax import numpy as jnp
 
+from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.dense import rpn
 from inceptionnext_jax.models.dense.detection_heads import ROI_SIZE, BoxHead, MaskHead, RpnHead
 from inceptionnext_jax.models.dense.detection_losses import (
@@ -31,11 +32,10 @@ from inceptionnext_jax.models.dense.targets import Targets, image_keys
 from inceptionnext_jax.ops import boxes as box_ops
 from inceptionnext_jax.ops.anchors import RPN as ANCHORS
 from inceptionnext_jax.ops.masks import cropped_mask_targets
-from inceptionnext_jax.ops.roi_align import roi_align
+from inceptionnext_jax.ops.roi_align import STRIDES, roi_align
 
 MASK_ROI_SIZE = 14
 GIOU_WEIGHT = 10.0  # of a box loss in Cascade
-LEVELS = 4  # of the pyramid, that regions are cut from
 
 Maps = tuple[jax.Array, ...]
 
@@ -88,8 +88,17 @@ class MaskRcnn(Detector):
     def _found(self, maps: Maps, sizes: jax.Array) -> dict[str, jax.Array]:
         levels = self.neck(maps)
         scores, deltas = self.rpn_head(levels)
-        found = rpn.propose(scores, deltas, ANCHORS, sizes, self.proposals, self.proposals)
+        found = self._proposals(scores, deltas, sizes, train=False)
         return self.from_proposals(levels, found.boxes, found.valid, sizes)
+
+    @nn.nowrap
+    def _proposals(
+        self, scores: list[jax.Array], deltas: list[jax.Array], sizes: jax.Array, train: bool
+    ) -> rpn.Boxes:
+        before, after = self.proposals, self.proposals
+        if train:
+            before, after = 2 * before, self.train_proposals * after
+        return rpn.propose(scores, deltas, ANCHORS, sizes, before, after)
 
     def from_proposals(
         self, levels: Maps, proposals: jax.Array, valid: jax.Array, sizes: jax.Array
@@ -109,7 +118,7 @@ class MaskRcnn(Detector):
             if stage < len(self.stages) - 1:
                 best = logits[..., :-1].argmax(-1)
                 boxes = moved(boxes, deltas, best, self.stages[stage].stds, sizes)
-        probabilities = nn.softmax(sum(outputs) / len(outputs))[..., :-1]
+        probabilities = nn.softmax(jnp.stack(outputs).mean(0))[..., :-1]
         moves = box_ops.decode(boxes[:, :, None], deltas, self.stages[-1].stds)
         B, P, K = probabilities.shape
         pairs = box_ops.clip(moves.reshape(B, -1, 4), sizes)
@@ -130,7 +139,7 @@ class MaskRcnn(Detector):
             logits = head(features.reshape(-1, *features.shape[2:]))
             chosen = jnp.take_along_axis(logits, labels.reshape(-1, 1, 1, 1), axis=-1)[..., 0]
             found.append(nn.sigmoid(chosen))
-        masks = sum(found) / len(found)
+        masks = jnp.stack(found).mean(0)
         return masks.reshape(*boxes.shape[:2], *masks.shape[1:])
 
     def _losses(
@@ -141,10 +150,7 @@ class MaskRcnn(Detector):
         keys = image_keys(key, positions)
         sampling = rpn.Sampling(self.rpn_samples, border=self.border, beta=self.beta)
         of_scores, of_boxes = rpn.rpn_losses(scores, deltas, ANCHORS, targets, keys, sampling)
-        found = rpn.propose(
-            scores, deltas, ANCHORS, targets.sizes, 2 * self.proposals,
-            self.train_proposals * self.proposals,
-        )  # fmt: skip
+        found = self._proposals(scores, deltas, targets.sizes, train=True)
         regions = self.region_losses(levels, found.boxes, found.valid, targets, keys)
         return {"rpn_cls": of_scores, "rpn_box": of_boxes, **regions}
 
@@ -163,7 +169,7 @@ class MaskRcnn(Detector):
           targets: The objects.
           keys: [B], a key for each image.
         """
-        losses = {}
+        losses: dict[str, jax.Array] = {}
         for number, stage in enumerate(self.stages):
             of_stage = jax.vmap(lambda key, n=number: jax.random.fold_in(key, n + 1))(keys)
             regions = draw_regions(
@@ -230,7 +236,12 @@ class MaskRcnn(Detector):
         def wanted(masks, places, objects, boxes):  # type: ignore[no-untyped-def]
             return cropped_mask_targets(masks, places, objects, boxes, chosen.shape[-1])
 
-        masks = jax.vmap(wanted)(targets.masks, places, regions.objects[:, :most], boxes)
+        canvas = jnp.array(levels[0].shape[1:3], jnp.int32) * STRIDES[0]
+        within = box_ops.clip(boxes, jnp.broadcast_to(canvas, targets.sizes.shape))
+        if targets.masks is None:
+            raise UserError("the network has mask heads, but its targets have no masks; give both")
+        crops = targets.masks / jnp.asarray(255, boxes.dtype)
+        masks = jax.vmap(wanted)(crops, places, regions.objects[:, :most], within)
         losses = binary_cross_entropy(chosen, masks).mean((2, 3))
         return mean_over(losses, positive, positive.sum())
 
@@ -250,7 +261,7 @@ class MaskRcnn(Detector):
 
     def _cut(self, levels: Maps, boxes: jax.Array, size: int) -> jax.Array:
         """Returns the features of regions, [B, R, size, size, C]."""
-        return roi_align(levels[:LEVELS], boxes, size, impl=self.roi_align_impl)
+        return roi_align(levels[: len(STRIDES)], boxes, size, impl=self.roi_align_impl)
 
 
 class CascadeMaskRcnn(MaskRcnn):

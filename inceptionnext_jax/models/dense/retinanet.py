@@ -18,6 +18,8 @@ from inceptionnext_jax.ops.anchors import RETINA as ANCHORS
 from inceptionnext_jax.ops.assign import BACKGROUND, IGNORED
 from inceptionnext_jax.ops.assign import RETINA as RULE
 
+Maps = tuple[jax.Array, ...]
+
 
 class RetinaNet(Detector):
     """A backbone, a pyramid of five levels from stride 8 on, and `retina_head`.
@@ -35,14 +37,18 @@ class RetinaNet(Detector):
             self.num_classes, ANCHORS.per_position, self.channels, dtype=self.dtype
         )
 
-    def _found(self, maps: tuple[jax.Array, ...], sizes: jax.Array) -> dict[str, jax.Array]:
-        scores, deltas = self.retina_head(self.neck(maps))
-        levels = [
+    def _found(self, maps: Maps, sizes: jax.Array) -> dict[str, jax.Array]:
+        return self.from_levels(self.neck(maps), sizes)
+
+    def from_levels(self, levels: Maps, sizes: jax.Array) -> dict[str, jax.Array]:
+        """Returns the call's results, given the pyramid and the images' sizes [B, 2]."""
+        scores, deltas = self.retina_head(levels)
+        candidates = [
             self._candidates(level, *of_level, sizes)
             for level, of_level in enumerate(zip(scores, deltas, strict=True))
         ]
         boxes, values, labels = (
-            jnp.concatenate(parts, axis=1) for parts in zip(*levels, strict=True)
+            jnp.concatenate(parts, axis=1) for parts in zip(*candidates, strict=True)
         )
         valid = (values > SCORE_THRESHOLD) & box_ops.has_area(boxes)
         best = functools.partial(best_of_classes, size=self.detections)
@@ -65,12 +71,16 @@ class RetinaNet(Detector):
 
     def _losses(
         self,
-        maps: tuple[jax.Array, ...],
+        maps: Maps,
         targets: Targets,
         key: jax.Array,
         positions: jax.Array,
     ) -> dict[str, jax.Array]:
-        scores, deltas = self.retina_head(self.neck(maps))
+        return self.level_losses(self.neck(maps), targets)
+
+    def level_losses(self, levels: Maps, targets: Targets) -> dict[str, jax.Array]:
+        """Returns the results of `losses`, given the pyramid."""
+        scores, deltas = self.retina_head(levels)
         anchors, assigned = rpn.assign_anchors(ANCHORS, rpn.sizes_of(scores), targets, RULE)
         objects = jnp.maximum(assigned.objects - 1, 0)
         positive = assigned.objects > BACKGROUND

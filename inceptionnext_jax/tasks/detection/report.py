@@ -11,17 +11,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from inceptionnext_jax.data.instances import InstanceSource
 from inceptionnext_jax.files import replaced, write_atomically
 from inceptionnext_jax.tasks.detection.ap import (
     ImageResult,
+    Kind,
     Scores,
     average_precision,
     write_results,
 )
+from inceptionnext_jax.tasks.detection.pictures import draw_curves, draw_worst_images
+
+_FILES: dict[Kind, str] = {"bbox": "detections.json", "segm": "detections_segm.json"}
 
 
 class Evaluated(NamedTuple):
-    """What the report's files are made of, beside its numbers.
+    """Material of the report's files, beside its numbers.
 
     Attributes:
       truth: The annotations (`InstanceSource.ground_truth`).
@@ -45,7 +50,7 @@ def make_report(
     Args:
       class_names: One for each class.
       truth: The annotations of the images.
-      kept: Of each image, in the same order, what `Detection.collect` returns.
+      kept: The items of `Detection.collect`, in the same order.
     """
     results = _results(truth, kept, "plain")
     box = average_precision(truth, results, "bbox")
@@ -104,11 +109,18 @@ def _per_class(
     }
 
 
-def save_report(report: Mapping[str, Any], folder: Path, category_ids: Sequence[int]) -> None:
-    """Writes eval.json; of the weights per_class.csv, detections.json and detections_segm.json.
+def save_report(
+    report: Mapping[str, Any], folder: Path, category_ids: Sequence[int], source: InstanceSource
+) -> None:
+    """Writes eval.json, and of the weights per_class.csv, results in COCO's format and pictures.
 
-    report: {"eval": what `make_report` returns, "eval_ema": the same, …}.
-    category_ids: The number of each class in files of results.
+    These are detections.json and detections_segm.json, precision_recall.png and worst.png.
+
+    Args:
+      report: {"eval": what `make_report` returns, "eval_ema": the same, …}.
+      folder: Where to.
+      category_ids: The number of each class in files of results.
+      source: The images.
     """
     numbers = {
         name: _without_results(part) if isinstance(part, Mapping) else part
@@ -116,19 +128,33 @@ def save_report(report: Mapping[str, Any], folder: Path, category_ids: Sequence[
     }
     write_atomically(folder / "eval.json", json.dumps(numbers, indent=1))
     first = report["eval"]
+    write_atomically(folder / "per_class.csv", _table(first["per_class"]))
+    evaluated: Evaluated = first["evaluated"]
+    results, kinds = evaluated.results, _kinds(evaluated)
+    for kind, file in _FILES.items():
+        if kind in kinds:
+            with replaced(folder / file) as path:
+                write_results(path, results, category_ids, kind)
+    names = list(first["per_class"])
+    draw_curves(kinds, names, folder / "precision_recall.png")
+    read = lambda number: source[evaluated.indices[number]]  # noqa: E731
+    if not draw_worst_images(evaluated.truth, results, names, read, folder / "worst.png"):
+        (folder / "worst.png").unlink(missing_ok=True)
+
+
+def _kinds(evaluated: Evaluated) -> dict[Kind, Scores]:
+    scores: dict[Kind, Scores] = {"bbox": evaluated.box}
+    return scores if evaluated.mask is None else {**scores, "segm": evaluated.mask}
+
+
+def _table(per_class: Mapping[str, Mapping[str, float | None]]) -> str:
+    """The rows of classes as CSV."""
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
-    for number, (name, row) in enumerate(first["per_class"].items()):
-        if not number:
-            rows.writerow(("class", *row))
+    rows.writerow(("class", *next(iter(per_class.values()))))
+    for name, row in per_class.items():
         rows.writerow((name, *("" if value is None else value for value in row.values())))
-    write_atomically(folder / "per_class.csv", table.getvalue())
-    evaluated: Evaluated = first["evaluated"]
-    with replaced(folder / "detections.json") as path:
-        write_results(path, evaluated.results, category_ids, "bbox")
-    if evaluated.mask is not None:
-        with replaced(folder / "detections_segm.json") as path:
-            write_results(path, evaluated.results, category_ids, "segm")
+    return table.getvalue()
 
 
 def _without_results(part: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from inceptionnext_jax.data.resize import Size
 from inceptionnext_jax.models.dense.detector import best_of_classes
 from inceptionnext_jax.models.dense.targets import Targets
 from inceptionnext_jax.tasks.class_names import class_difference
-from inceptionnext_jax.tasks.detection import report
+from inceptionnext_jax.tasks.detection import report as reports
 from inceptionnext_jax.tasks.detection.ap import STATS
 from inceptionnext_jax.tasks.detection.transform import View, view_names
 from inceptionnext_jax.tasks.one_by_one import one_by_one
@@ -179,11 +179,12 @@ class Detection:
     def report(self, sums: Sums, kept: Sequence[Any]) -> tuple[dict[str, float], dict[str, Any]]:
         assert self.source is not None
         truth = self.source.ground_truth(item["index"] for item in kept)
-        return report.make_report(self.class_names, truth, kept)
+        return reports.make_report(self.class_names, truth, kept)
 
-    def save_report(self, report_: dict[str, Any], folder: Path) -> None:
-        """Writes eval.json, and of the weights per_class.csv, detections.json and pictures."""
-        report.save_report(report_, folder, self.category_ids)
+    def save_report(self, report: dict[str, Any], folder: Path) -> None:
+        """Writes the files of `report.save_report`."""
+        assert self.source is not None
+        reports.save_report(report, folder, self.category_ids, self.source)
 
     def metadata(self) -> dict[str, Any]:
         return {

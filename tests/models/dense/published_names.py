@@ -117,16 +117,16 @@ def mmseg_swin(dims, depths):
     return _swin(dims, depths, "stages", "projection", "attn.w_msa", mlp)
 
 
-def resnet(dims, depths):
-    """mmsegmentation's ResNet and torchvision's."""
+def resnet(dims, depths, ratio=4, groups=1):
+    """The ResNet of mmsegmentation, mmdetection and torchvision; with groups their ResNeXt."""
     names, before = Names(), 64
     names.weight("backbone.conv1", 64, 3, 7, 7, bias=False)
     names.batch_norm("backbone.bn1", 64)
     for i, (dim, depth) in enumerate(zip(dims, depths, strict=True), start=1):
         for j in range(depth):
-            path, width = f"backbone.layer{i}.{j}", dim // 4
+            path, width = f"backbone.layer{i}.{j}", dim // ratio
             names.weight(f"{path}.conv1", width, before, 1, 1, bias=False)
-            names.weight(f"{path}.conv2", width, width, 3, 3, bias=False)
+            names.weight(f"{path}.conv2", width, width // groups, 3, 3, bias=False)
             names.weight(f"{path}.conv3", dim, width, 1, 1, bias=False)
             for k, size in enumerate((width, width, dim), start=1):
                 names.batch_norm(f"{path}.bn{k}", size)
@@ -135,6 +135,14 @@ def resnet(dims, depths):
                 names.batch_norm(f"{path}.downsample.1", dim)
             before = dim
     return names
+
+
+def resnext_32x4d(dims, depths):
+    return resnet(dims, depths, ratio=2, groups=32)
+
+
+def resnext_64x4d(dims, depths):
+    return resnet(dims, depths, ratio=1, groups=64)
 
 
 def resnet_v1c(dims, depths):

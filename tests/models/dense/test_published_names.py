@@ -24,6 +24,8 @@ CHECKPOINTS = [
     ("upernet_swin_base", "mmseg", published.mmseg_swin, SWIN_BASE),
     ("upernet_resnet50", "mmseg", published.resnet, RESNET),
     ("semantic_fpn_resnet50", "mmseg", published.resnet, RESNET),
+    ("semantic_fpn_resnext101_32x4d", "mmseg", published.resnext_32x4d, RESNET),
+    ("semantic_fpn_resnext101_64x4d", "mmseg", published.resnext_64x4d, RESNET),
     ("semantic_fpn_poolformer_s12", "mmseg", published.poolformer, POOLFORMER),
     ("semantic_fpn_poolformer_s12", "official", published.poolformer, POOLFORMER),
 ]

@@ -1,0 +1,14 @@
+r"""RetinaNet with PoolFormer-S36 on COCO. Reported: 39.5 box AP.
+
+    python main.py --config=configs/detection/retinanet_poolformer_s36.py --workdir=/ckpt \
+        --config.data.dir=coco --config.init_from=hf://timm/poolformer_s36.sail_in1k
+
+The authors' config, which follows PVT's (1x), and their repository's figures.
+"""
+
+from configs import default
+from configs.detection import recipe
+
+
+def get_config(arg=""):
+    return default.finish(recipe.pvt("retinanet", "poolformer_s36"), arg)
