@@ -58,7 +58,7 @@ class Sampling(NamedTuple):
 
 def flat(levels: Levels, width: int) -> list[jax.Array]:
     """Returns maps [B, h, w, A · width] as [B, h · w · A, width], in the order of anchors."""
-    return [x.reshape(len(x), -1, width) for x in levels]
+    return [x.reshape(x.shape[0], -1, width) for x in levels]
 
 
 def sizes_of(levels: Levels) -> list[tuple[int, int]]:
