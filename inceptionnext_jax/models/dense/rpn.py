@@ -47,7 +47,7 @@ class Sampling(NamedTuple):
       size: Anchors of an image.
       fraction: Largest share of positives.
       border: Pixels by which anchors may stick out of the image; below 0 there is no limit.
-      beta: Where the box loss turns from a parabola to a line; 0 is L1.
+      beta: Distance at which the box loss turns from a parabola to a line; 0 is L1.
     """
 
     size: int = 256
