@@ -365,12 +365,7 @@ _register("10", (1, 1, 4, 2), 0.8057)
 _register("11", (1, 1, 5, 2), 0.8108)
 _register("12", (1, 1, 6, 2), 0.8155)
 _register("13", (1, 1, 7, 2), 0.8205)
-_register(
-    "13_x1_5",
-    (1, 1, 7, 2),
-    0.8253,
-    width=1.5,
-)
+_register("13_x1_5", (1, 1, 7, 2), 0.8253, width=1.5)
 # The supplement has 40, 20 and 10; these are the sizes of the released code, whose network has the
 # printed multiply-accumulates.
 _register(
