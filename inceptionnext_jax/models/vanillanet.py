@@ -300,23 +300,20 @@ def _merged_head(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[st
 
 def by_stage(paths: Sequence[str]) -> dict[str, int]:
     """The layers of the authors' `optim_factory.py`: the stem, each stage, and the classifier."""
-    stages = {path: int(match[1]) + 1 for path in paths if (match := STAGE.match(path))}
-    last = max(stages.values(), default=0) + 1
-    outer = {"stem": 0, "head": last}
-    others = {path: outer[first] for path in paths if (first := path.split("/")[0]) in outer}
-    return stages | others
+    return _by_layers(paths, each=1).ids
 
 
 def by_pair(paths: Sequence[str]) -> Layers:
-    """The authors' layers in detection: the stem, then two of the network's layers each.
+    """The authors' in detection: stem and pairs of the network's layers (6 of VanillaNet-13)."""
+    return _by_layers(paths, each=2)
 
-    VanillaNet-13 has 6 beside the stem (`object_detection/`, `layer_wise` with 6 layers).
-    """
+
+def _by_layers(paths: Sequence[str], each: int) -> Layers:
     numbers = {path: int(match[1]) for path in paths if (match := STAGE.match(path))}
-    last = max(numbers.values(), default=-1) // 2 + 2
+    last = max(numbers.values(), default=-1) // each + 2
     outer = {"stem": 0, "head": last}
     others = {path: outer[first] for path in paths if (first := path.split("/")[0]) in outer}
-    return Layers({path: i // 2 + 1 for path, i in numbers.items()} | others, last)
+    return Layers({path: i // each + 1 for path, i in numbers.items()} | others, last)
 
 
 # The authors' names, in training and deployed.
@@ -386,12 +383,7 @@ _register("10", (1, 1, 4, 2), 0.8057)
 _register("11", (1, 1, 5, 2), 0.8108)
 _register("12", (1, 1, 6, 2), 0.8155)
 _register("13", (1, 1, 7, 2), 0.8205)
-_register(
-    "13_x1_5",
-    (1, 1, 7, 2),
-    0.8253,
-    width=1.5,
-)
+_register("13_x1_5", (1, 1, 7, 2), 0.8253, width=1.5)
 # The supplement has 40, 20 and 10; these are the sizes of the released code, whose network has the
 # printed multiply-accumulates.
 _register(
