@@ -31,7 +31,7 @@ class ObjectFiles:
         """
         from inceptionnext_jax.explain.objects import Drawn, draw_objects
 
-        masks = found.masks or [None] * len(found.boxes)
+        masks: Sequence[bytes | None] = found.masks or [None] * len(found.boxes)
         rows = zip(found.boxes, found.classes, found.names, found.scores, masks, strict=True)
         objects = [
             Drawn(box, self._colors[k], f"{name} {score:.2f}", mask)
