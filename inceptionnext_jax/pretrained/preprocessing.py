@@ -134,8 +134,24 @@ class Preprocessing:
         ]
 
 
+class _Square:
+    """The square images of networks that take images of any shape."""
+
+    image_size: int
+
+    def pixels(self, image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
+        """Makes one image square, for tools that compare images of one size.
+
+        Its short side is resized to `image_size`, and its centre is cut out.
+
+        Returns [image_size, image_size, 3] uint8; raises UserError if it is not an image.
+        """
+        require_image(image, name)
+        return CenterCrop(self.image_size, 1.0, "bilinear")(image, name)
+
+
 @dataclasses.dataclass(frozen=True)
-class DensePreprocessing:
+class DensePreprocessing(_Square):
     """Evaluation's preprocessing for networks of segmentation: resize, windows, normalisation.
 
     Attributes:
@@ -227,16 +243,6 @@ class DensePreprocessing:
             )
         return pixels
 
-    def pixels(self, image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
-        """Makes one image square, for tools that compare images of one size.
-
-        Its short side is resized to `image_size`, and its centre is cut out.
-
-        Returns [image_size, image_size, 3] uint8; raises UserError if it is not an image.
-        """
-        require_image(image, name)
-        return CenterCrop(self.image_size, 1.0, "bilinear")(image, name)
-
     def steps(self) -> list[str]:
         """Returns what another program has to do with an image, up to uint8 pixels."""
         long, short = max(self.resize), min(self.resize)
@@ -252,7 +258,7 @@ class DensePreprocessing:
 
 
 @dataclasses.dataclass(frozen=True)
-class DetectionPreprocessing:
+class DetectionPreprocessing(_Square):
     """Evaluation's preprocessing for detectors: resize, padding, normalisation.
 
     Attributes:
@@ -334,16 +340,6 @@ class DetectionPreprocessing:
         found = np.zeros((*canvas, 3), np.uint8)
         found[: plan.final[0], : plan.final[1]] = augment_image(plan, image)
         return found, plan
-
-    def pixels(self, image: bytes | np.ndarray, name: str = "image") -> np.ndarray:
-        """Makes one image square, for tools that compare images of one size.
-
-        Its short side is resized to `image_size`, and its centre is cut out.
-
-        Returns [image_size, image_size, 3] uint8; raises UserError if it is not an image.
-        """
-        require_image(image, name)
-        return CenterCrop(self.image_size, 1.0, "bilinear")(image, name)
 
     def steps(self) -> list[str]:
         """Returns what another program has to do with an image, up to uint8 pixels."""
