@@ -1,5 +1,5 @@
 """Suites that measure our own programs: ceilings, mixer, block, compile, memory, evaluation,
-input, scaling.
+detection, input, scaling.
 
 `run.py` starts each in a process of its own (`python -m benchmarks.programs SUITE CORE`).
 """
@@ -68,7 +68,7 @@ def mixer() -> dict[str, Any]:
                 for impl in depthwise.IMPLEMENTATIONS
                 for number, f in enumerate(_passes(apply, impl))
             }
-            times = _turns(calls)
+            times = take_turns(calls)
             stages[f"{C} channels, {side}×{side}"] = {
                 impl: [round(1e3 * times[impl, number], 3) for number in (0, 1)] for impl in totals
             }
@@ -132,7 +132,7 @@ def block() -> dict[str, Any]:
 
             for number, f in enumerate((jax.jit(forward), jax.jit(both))):
                 calls[impl, number] = lambda f=f, params=params: f(params)
-        times = _turns(calls)
+        times = take_turns(calls)
         found[f"{C} channels, {side}×{side}"] = {
             impl: [round(1e3 * times[impl, number], 2) for number in (0, 1)]
             for impl in ("auto", "conv")
@@ -149,7 +149,7 @@ def ceilings() -> dict[str, Any]:
     a = jnp.ones((n, n), jnp.float32)
     x = jnp.ones(elements, jnp.float32)
     multiply, copy = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1)
-    times = _turns({"multiply": lambda: multiply(a, a), "copy": lambda: copy(x)})
+    times = take_turns({"multiply": lambda: multiply(a, a), "copy": lambda: copy(x)})
     return {
         "gflop_per_s": round(2 * n**3 / times["multiply"] / 1e9, 1),
         "gb_per_s": round(2 * 4 * elements / times["copy"] / 1e9, 1),
@@ -197,6 +197,13 @@ def evaluation() -> dict[str, Any]:
     from benchmarks.upernet import evaluation_memory
 
     return evaluation_memory()
+
+
+def detection() -> dict[str, Any]:
+    """Seconds of detectors by part, and memory of a training step."""
+    from benchmarks.detection import suite
+
+    return suite()
 
 
 def input() -> dict[str, Any]:
@@ -280,7 +287,8 @@ def scaling() -> dict[str, Any]:
 
 
 SUITES = {
-    f.__name__: f for f in (ceilings, mixer, block, compile, memory, evaluation, input, scaling)
+    f.__name__: f
+    for f in (ceilings, mixer, block, compile, memory, evaluation, detection, input, scaling)
 }
 
 
@@ -315,14 +323,14 @@ def _step(name: str, batch: int, **options: Any) -> Any:
     return jitted.lower(params, variables["batch_stats"], moments, x)
 
 
-def _turns(calls: dict[Any, Callable[[], Any]]) -> dict[Any, float]:
+def take_turns(calls: dict[Any, Callable[[], Any]], rounds: int = ROUNDS) -> dict[Any, float]:
     """Median CPU seconds of each call; the calls take turns."""
     import jax
 
     for call in calls.values():
         jax.block_until_ready(call())
     seconds: dict[Any, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, call in calls.items():
             start = time.process_time()
             jax.block_until_ready(call())

@@ -34,7 +34,7 @@ def shared(task: str) -> ConfigDict:
     """
     config = ConfigDict()
     config.seed = 42
-    config.task = task  # classification | segmentation
+    config.task = task  # classification | segmentation | detection
     config.batch_size = 4096  # images of an optimizer step, over all devices
     config.total_epochs = 300.0  # without schedule.cooldown_epochs, which follow
     config.total_steps = 0  # > 0: replaces total_epochs and cooldown_epochs

@@ -22,6 +22,7 @@ an image are its labels and their shares (the target without label smoothing). T
 erasing is clipped to the range of a picture.
 Segmentation: below an image is the same with the colours of its label map; areas without a label
 are hatched.
+Detection: each object has its box, its mask and its class; padding is grey.
 """
 _EXAMPLES = """\
 examples:
@@ -31,6 +32,8 @@ examples:
       --config.augment.cutmix=1.0 --config.augment.mix_group_size=32
   python -m inceptionnext_jax explain augment --config=configs/segmentation/digits.py \\
       --to=scenes.png --rows=2 --columns=4 --config.augment.photometric=True
+  python -m inceptionnext_jax explain augment --config=configs/detection/digits.py \\
+      --to=objects.png --rows=2 --columns=4
 """
 
 

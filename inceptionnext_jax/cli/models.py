@@ -21,6 +21,10 @@ Systems of segmentation, `upernet_…` and `semantic_fpn_…`, are listed when a
 classes and at the size that papers count at. The auxiliary head counts among the parameters but
 not in the MACs. Papers on InceptionNeXt add an operation for each output of a convolution with
 bias (--details), those on ConvNeXt what mmcv counts.
+
+So are detectors, `retinanet_…`, `mask_rcnn_…` and `cascade_mask_rcnn_…`, with 80 classes: MACs with
+1,000 regions in each box head and 100 in each mask head. Papers print what mmcv counts, and of
+VanillaNet the deployed form (--details).
 """
 _EXAMPLES = """\
 examples:

@@ -1,46 +1,32 @@
 """Images generated on the fly for benchmarks, dry runs and `:debug`; no files."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from inceptionnext_jax.data.dataset import Dataset, Example
 from inceptionnext_jax.data.sampler import hash_indices, splitmix64
+from inceptionnext_jax.data.synthetic_images import SyntheticImages, class_names
 
 NUM_TRAIN, NUM_EVAL, NUM_CLASSES = 1_281_167, 100, 1000
 
 
-@dataclass(frozen=True)
-class SyntheticSource:
+class SyntheticSource(SyntheticImages):
     """A colour gradient that depends on the class, with noise that depends on the image.
 
     Neighbouring indices have neighbouring labels (index modulo num_classes), so any split of any
     size is balanced.
     """
 
-    length: int
-    image_size: int
-    num_classes: int
-    seed: int
-    split: int
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Example:
-        if not 0 <= index < self.length:
-            raise IndexError(index)
+    def _make(self, index: int, stream: int, name: str) -> Example:
         label = index % self.num_classes
-        return Example(self._pixels(index, label), label, f"synthetic/{self.split}/{index}")
+        return Example(self._pixels(stream, label), label, name)
 
-    def _pixels(self, index: int, label: int) -> np.ndarray:
+    def _pixels(self, stream: int, label: int) -> np.ndarray:
         size = self.image_size
         look = splitmix64(np.array([label], np.uint64)).view(np.uint8)  # 8 bytes of class identity
         ramp = np.linspace(0.0, 1.0, size, dtype=np.float32)
         horizontal = np.sin(2 * np.pi * (1 + look[0] % 7) * ramp + look[1])
         vertical = np.sin(2 * np.pi * (1 + look[2] % 7) * ramp + look[3])
         pattern = (horizontal[None, :] + vertical[:, None]) * 24
-        stream = (self.split << 40) + index
         words = -(-size * size // 8)
         noise = hash_indices(self.seed, stream, words).view(np.uint8)[: size * size] % 64
         grey = pattern + noise.reshape(size, size)
@@ -55,5 +41,5 @@ def open_synthetic(*, image_size: int, num_classes: int | None, seed: int) -> Da
         name="synthetic",
         train=SyntheticSource(NUM_TRAIN, image_size, classes, seed, split=0),
         eval=SyntheticSource(NUM_EVAL, image_size, classes, seed, split=1),
-        class_names=tuple(f"class_{i:04d}" for i in range(classes)),
+        class_names=class_names(classes),
     )

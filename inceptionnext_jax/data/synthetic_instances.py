@@ -1,7 +1,6 @@
 """Images with objects generated on the fly for benchmarks, dry runs and `:debug`; no files."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,37 +14,23 @@ from inceptionnext_jax.data.instances import (
     ground_truth_of,
 )
 from inceptionnext_jax.data.sampler import hash_indices, image_uniforms
+from inceptionnext_jax.data.synthetic_images import SyntheticImages, class_names
 
 NUM_TRAIN, NUM_EVAL, NUM_CLASSES = 117_266, 20, 80  # as many as COCO 2017 has
 _OBJECTS = 7  # of an image, as in COCO on average
 
 
-@dataclass(frozen=True)
-class SyntheticInstances:
+class SyntheticInstances(SyntheticImages):
     """Rectangles of random classes over noise, each class in its own colour.
 
     Images are 3 : 4, every other one upright.
-
-    image_size: pixels of the shorter side.
     """
 
-    length: int
-    image_size: int
-    num_classes: int
-    seed: int
-    split: int
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Example:
-        if not 0 <= index < self.length:
-            raise IndexError(index)
+    def _make(self, index: int, stream: int, name: str) -> Example:
         height, width = self._size(index)
-        draw = (self.split << 40) + index
-        noise = hash_indices(self.seed, draw, -(-height * width // 8)).view(np.uint8)
+        noise = hash_indices(self.seed, stream, -(-height * width // 8)).view(np.uint8)
         image = np.repeat(noise[: height * width].reshape(height, width, 1) % 64, 3, axis=2)
-        u = image_uniforms(self.seed, draw, 5 * _OBJECTS).reshape(5, _OBJECTS)
+        u = image_uniforms(self.seed, stream, 5 * _OBJECTS).reshape(5, _OBJECTS)
         classes = (u[0] * self.num_classes).astype(np.int32)
         sides = np.maximum(1, (u[1:3] * np.array([[width], [height]]) / 2).astype(np.int64))
         corners = (u[3:5] * (np.array([[width], [height]]) - sides)).astype(np.int64)
@@ -65,7 +50,7 @@ class SyntheticInstances:
             area=sides.prod(0).astype(np.float64),
             masks=tuple(masks),
         )
-        return Example(image, instances, f"synthetic/{self.split}/{index}")
+        return Example(image, instances, name)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -91,11 +76,6 @@ class SyntheticInstances:
     def _colors(self) -> np.ndarray:
         """[num_classes, 3] uint8; several layers of them wrap around, which is no harm."""
         return hash_indices(0, 0, self.num_classes).view(np.uint8).reshape(-1, 8)[:, :3]
-
-
-def class_names(count: int) -> tuple[str, ...]:
-    """Returns the names of synthetic classes."""
-    return tuple(f"class_{i:04d}" for i in range(count))
 
 
 def open_synthetic_instances(

@@ -26,8 +26,9 @@ def export(pretrained: Pretrained, directory: str | Path, format: str, uint8: bo
       uint8: Whether normalisation is inside and images are pixels.
 
     Raises:
-      UserError: The format is unknown, the folder holds another export or cannot be written, a
-        package is missing, or the exported function computes something else.
+      UserError: The format is unknown or cannot hold the network, the folder holds another export
+        or cannot be written, a package is missing, or the exported function computes something
+        else.
     """
     if format not in FORMATS:
         raise UserError(
@@ -35,6 +36,8 @@ def export(pretrained: Pretrained, directory: str | Path, format: str, uint8: bo
             f"{suggestion(format, FORMATS)}"
         )
     folder = check_folder(directory, format)
+    if format == "onnx":
+        onnx_file.check_network(pretrained.name)
     inference = make_inference(pretrained, uint8)
     write = stablehlo.to_stablehlo if format == "stablehlo" else onnx_file.to_onnx
     data = write(inference)

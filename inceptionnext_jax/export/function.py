@@ -1,5 +1,6 @@
-"""The exported function, from images to logits, with norms folded and layers merged."""
+"""The exported function, from images to results, with norms folded and layers merged."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ from inceptionnext_jax.augment.normalize import normalize
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models import deploy
 from inceptionnext_jax.models.network import with_options
-from inceptionnext_jax.pretrained import Pretrained
+from inceptionnext_jax.pretrained import DetectionPreprocessing, Pretrained
+from inceptionnext_jax.pretrained.detection import normalized_within
 from inceptionnext_jax.types import Variables
 
 
@@ -23,7 +25,7 @@ class Inference(NamedTuple):
       pretrained: The network that was deployed.
       model: Its deployed form.
       variables: Those of the deployed form.
-      uint8: Whether images are pixels, [B, S, S, 3] uint8, and normalisation is part of the
+      uint8: Whether images are pixels, [B, H, W, 3] uint8, and normalisation is part of the
         function; otherwise they are normalised float32.
     """
 
@@ -38,50 +40,73 @@ class Inference(NamedTuple):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(S, S, 3)."""
-        size = self.pretrained.preprocessing.image_size
-        return size, size, 3
+        """(S, S, 3); of detectors (H, W, 3), which holds each of the canvases."""
+        before = self.pretrained.preprocessing
+        if isinstance(before, DetectionPreprocessing):
+            height, width = (max(sides) for sides in zip(*before.canvases, strict=True))
+            return height, width, 3
+        return before.image_size, before.image_size, 3
 
     @property
-    def output_shape(self) -> tuple[int, ...]:
-        """Shape of the logits of one image."""
-        image = jax.ShapeDtypeStruct((1, *self.image_shape), self.input_dtype)
-        found = jax.eval_shape(self.function("conv"), self.variables, image)
-        return tuple(found.shape[1:])
+    def takes_sizes(self) -> bool:
+        """Whether the heights and widths of images within their padding are an input too."""
+        return isinstance(self.pretrained.preprocessing, DetectionPreprocessing)
 
-    def function(self, depthwise_impl: str) -> Callable[[Variables, jax.Array], jax.Array]:
-        """Returns (variables, images) -> logits [B, …] float32, by one implementation."""
-        model = with_options(self.model, depthwise_impl=depthwise_impl)
+    def inputs(self, batch: Any) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Returns what the function takes besides variables, for a batch size or a symbol."""
+        images = jax.ShapeDtypeStruct((batch, *self.image_shape), self.input_dtype)
+        sizes = jax.ShapeDtypeStruct((batch, 2), jnp.int32)
+        return (images, sizes) if self.takes_sizes else (images,)
 
-        def logits(variables: Variables, images: jax.Array) -> jax.Array:
-            result: Any = model.apply(variables, self.prepared(images), train=False)
-            return result
+    def outputs(self) -> Any:
+        """Returns the shapes of the results for one image."""
+        return jax.eval_shape(self.function("conv", "dense"), self.variables, *self.inputs(1))
 
-        return logits
+    def function(self, depthwise_impl: str, roi_align_impl: str) -> Callable[..., Any]:
+        """Returns (variables, *inputs) -> logits [B, …] float32, or the results of a detector.
 
-    def prepared(self, images: jax.Array) -> jax.Array:
+        The names are those of one implementation of each; networks without the layer ignore it.
+        """
+        model = with_options(
+            self.model, depthwise_impl=depthwise_impl, roi_align_impl=roi_align_impl
+        )
+        return lambda variables, *inputs: self._applied(model, variables, *inputs)
+
+    def _applied(self, model: nn.Module, variables: Variables, *inputs: jax.Array) -> Any:
+        images, *sizes = inputs
+        return model.apply(variables, self.prepared(images, *sizes), *sizes, train=False)
+
+    def prepared(self, images: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
         """Returns images as the network takes them."""
         before = self.pretrained.preprocessing
         if not self.uint8:
             return images
+        if sizes is not None:
+            return normalized_within(images, sizes, before.mean, before.std)
         return normalize(images, before.mean, before.std, jnp.float32)
 
-    def reference(self, images: np.ndarray) -> np.ndarray:
-        """Returns the logits of the network before deployment, to compare exported files with."""
+    def reference(self, *inputs: np.ndarray) -> Any:
+        """Returns the results of the network before deployment, to compare exported files with."""
         model = with_options(self.pretrained.model, depthwise_impl="conv")  # compiles fastest
-        apply = jax.jit(lambda v, x: model.apply(v, self.prepared(x), train=False))
-        return np.asarray(apply(self.pretrained.variables, images))
+        apply = jax.jit(functools.partial(self._applied, model))
+        return jax.tree.map(np.asarray, apply(self.pretrained.variables, *inputs))
 
-    def examples(self, count: int) -> np.ndarray:
-        """Returns [count, S, S, 3] images of noise, coarse enough to change the logits."""
+    def examples(self, count: int) -> tuple[np.ndarray, ...]:
+        """Returns inputs for so many images of noise, coarse enough to change the results."""
         random = np.random.default_rng(0)
-        size, _, channels = self.image_shape
-        coarse = random.integers(0, 256, (count, -(-size // 8), -(-size // 8), channels), np.uint8)
-        pixels = np.repeat(np.repeat(coarse, 8, axis=1), 8, axis=2)[:, :size, :size]
-        if self.uint8:
-            return pixels
+        height, width, channels = self.image_shape
+        coarse = random.integers(0, 256, (count, -(-height // 8), -(-width // 8), channels), "u1")
+        pixels = np.repeat(np.repeat(coarse, 8, axis=1), 8, axis=2)[:, :height, :width]
         before = self.pretrained.preprocessing
-        return ((pixels / 255 - before.mean) / before.std).astype(np.float32)
+        if not self.uint8:
+            pixels = ((pixels / 255 - before.mean) / before.std).astype(np.float32)
+        if not self.takes_sizes:
+            return (pixels,)
+        # The last image has padding.
+        sizes = np.tile(np.array([height, width], np.int32), (count, 1))
+        sizes[-1] -= 16
+        pixels[-1, height - 16 :] = pixels[-1, :, width - 16 :] = 0
+        return pixels, sizes
 
 
 def make_inference(pretrained: Pretrained, uint8: bool) -> Inference:
@@ -98,6 +123,7 @@ def make_inference(pretrained: Pretrained, uint8: bool) -> Inference:
     return Inference(pretrained, model, arrays, uint8)
 
 
-def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
+def largest_difference(found: Any, expected: Any) -> float:
     """Returns the largest difference, relative to the largest expected value or to 1."""
+    found, expected = np.asarray(found), np.asarray(expected)
     return float(np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max())))

@@ -10,6 +10,7 @@ import numpy as np
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.export import onnx_graph
 from inceptionnext_jax.export.function import Inference, largest_difference
+from inceptionnext_jax.models import model_info
 from inceptionnext_jax.runtime.log_levels import log_level
 
 FILE = "model.onnx"
@@ -25,6 +26,15 @@ def require() -> None:
     if missing:
         raise UserError(
             f"format=onnx needs the packages {', '.join(missing)}; run: pip install -e '.[onnx]'"
+        )
+
+
+def check_network(name: str) -> None:
+    """Raises UserError if ONNX cannot hold the network of this name."""
+    if model_info(name).task == "detection":
+        raise UserError(
+            f"{name} cannot be written as ONNX: jax2onnx has no loops of unknown length over a "
+            f"batch, which the suppression of overlapping boxes is; take --format stablehlo"
         )
 
 
@@ -48,12 +58,13 @@ def to_onnx(inference: Inference) -> bytes:
 def _converted(inference: Inference) -> Any:
     from jax2onnx import to_onnx as convert
 
-    logits, name = inference.function("conv"), inference.pretrained.name
+    (batch,) = jax.export.symbolic_shape("B")
+    logits, name = inference.function("conv", "dense"), inference.pretrained.name
     try:
         with log_level("onnx_ir", logging.ERROR):  # it warns of shapes without names
             return convert(
                 lambda images: logits(inference.variables, images),
-                [_images(inference)],
+                list(inference.inputs(batch)),
                 model_name=name,
                 opset=OPSET,
                 input_names=[INPUT],
@@ -67,17 +78,12 @@ def _converted(inference: Inference) -> Any:
         ) from error
 
 
-def _images(inference: Inference) -> jax.ShapeDtypeStruct:
-    shape = jax.export.symbolic_shape(", ".join(["B", *map(str, inference.image_shape)]))
-    return jax.ShapeDtypeStruct(shape, inference.input_dtype)
-
-
 def _check(data: bytes, inference: Inference) -> None:
     """Compares the file with the network, in batches of one and of several images."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    examples = inference.examples(3)
+    (examples,) = inference.examples(3)
     expected = inference.reference(examples)
     for count in (1, 3):
         (found,) = session.run(None, {INPUT: examples[:count]})

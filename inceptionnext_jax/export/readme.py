@@ -1,6 +1,8 @@
 """The README of an exported network."""
 
 import importlib.metadata
+from collections.abc import Sequence
+from typing import Any
 
 from inceptionnext_jax import __version__
 from inceptionnext_jax.export import onnx_file, stablehlo
@@ -21,6 +23,9 @@ logits = network.call(images)
 
 It needs only JAX, in the version below or one of the following six months, and runs on
 {platforms}. The first call with a batch size compiles."""
+_DETECTOR = _STABLEHLO.replace(
+    "logits = network.call(images)", "found = network.call(images, sizes)"
+)
 _ONNX = """\
 ```python
 import onnxruntime
@@ -48,6 +53,44 @@ import numpy as np
 
 label_map = cv2.resize(np.asarray(logits)[0], ({side}, {side})).argmax(axis=-1)
 ```""",
+    "detection": """\
+## From the results to objects in the image
+
+Boxes are x1, y1, x2, y2 in pixels of the input, the likeliest first; a row that is not valid holds
+nothing, and an image without objects has no valid row. Divide boxes by the factor by which the
+image was resized. For the first image of a batch, whose own size is `original` (height, width):
+
+```python
+import numpy as np
+
+found = {{name: np.asarray(array)[0] for name, array in found.items()}}
+valid = found["valid"]
+factor = np.array(original) / np.asarray(sizes)[0]
+boxes = found["boxes"][valid] * np.tile(factor[::-1], 2)
+scores, classes = found["scores"][valid], found["labels"][valid]
+```
+""",
+}
+_MASKS = """
+Masks are probabilities of the pixels of an object, on a grid over its box:
+
+```python
+import cv2
+
+pasted = []
+for (x1, y1, x2, y2), mask in zip(boxes, found["masks"][valid]):
+    side = len(mask)
+    x = ((np.arange(original[1]) + 0.5 - x1) / (x2 - x1) * side - 0.5).astype(np.float32)
+    y = ((np.arange(original[0]) + 0.5 - y1) / (y2 - y1) * side - 0.5).astype(np.float32)
+    pasted.append(cv2.remap(mask, *np.meshgrid(x, y), cv2.INTER_LINEAR) >= 0.5)
+```
+"""
+_RESULTS = {
+    "boxes": "x1, y1, x2, y2 in pixels of the input",
+    "scores": "0 … 1, descending",
+    "labels": "classes",
+    "valid": "which rows are objects",
+    "masks": "probabilities on a grid over each box",
 }
 
 
@@ -62,16 +105,20 @@ def readme(inference: Inference, format: str, file: str, size: int) -> str:
     """
     network = inference.pretrained
     before, side = network.preprocessing, network.preprocessing.image_size
-    shape = ", ".join(map(str, inference.output_shape))
-    what = "uint8 pixels, 0 … 255" if inference.uint8 else "float32, normalised"
     steps = before.steps()
     if not inference.uint8:
         steps.append(
             f"Scale to 0 … 1, subtract the mean {_numbers(before.mean)} and divide by the standard "
             f"deviation {_numbers(before.std)}, by channel."
         )
-    after = _AFTER.get(model_info(network.name).task, "")
-    usage = _STABLEHLO if format == "stablehlo" else _ONNX
+    if inference.takes_sizes:
+        steps.append("Set the padding to 0." if not inference.uint8 else "Give `sizes` too.")
+    outputs = inference.outputs()
+    after = _AFTER.get(model_info(network.name).task, "").format(side=side)
+    if inference.takes_sizes and "masks" in outputs:
+        after += _MASKS
+    of_jax = _DETECTOR if inference.takes_sizes else _STABLEHLO
+    usage = of_jax if format == "stablehlo" else _ONNX
     parts = [
         f"# {network.name}, {network.num_classes} classes",
         f"`{file}` ({size / 1e6:.1f} MB) is the inference form of {network.name}: norms are folded "
@@ -82,18 +129,11 @@ def readme(inference: Inference, format: str, file: str, size: int) -> str:
             input=onnx_file.INPUT,
             opset=onnx_file.OPSET,
         ),
-        "\n".join(
-            [
-                "| | name | shape | type |",
-                "|---|---|---|---|",
-                f"| input | `{onnx_file.INPUT}` | [B, {side}, {side}, 3], any B | {what} |",
-                f"| output | `{onnx_file.OUTPUT}` | [B, {shape}] | float32, before the softmax |",
-            ]
-        ),
+        _table(inference, outputs),
         "Class k is line k + 1 of `classes.txt`.",
         "## Preprocessing",
         "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)),
-        *([after.format(side=side)] if after else []),
+        *([after.rstrip()] if after else []),
         "## Made with",
         ", ".join(
             [f"inceptionnext_jax {__version__}"]
@@ -103,6 +143,27 @@ def readme(inference: Inference, format: str, file: str, size: int) -> str:
     if network.licence:
         parts.append(f"Licence of the weights: {network.licence}")
     return "\n\n".join(parts) + "\n"
+
+
+def _table(inference: Inference, outputs: Any) -> str:
+    """Returns the names, shapes and types of inputs and outputs."""
+    what = "uint8 pixels, 0 … 255" if inference.uint8 else "float32, normalised"
+    rows = [("input", onnx_file.INPUT, f"{_shape(inference.image_shape)}, any B", what)]
+    if inference.takes_sizes:
+        rows.append(("input", "sizes", "[B, 2]", "int32, height and width of each image in it"))
+        rows += [
+            ("output", name, _shape(leaf.shape[1:]), f"{leaf.dtype}, {_RESULTS[name]}")
+            for name, leaf in outputs.items()
+        ]
+    else:
+        shape = _shape(outputs.shape[1:])
+        rows.append(("output", onnx_file.OUTPUT, shape, "float32, before the softmax"))
+    lines = [f"| {kind} | `{name}` | {shape} | {text} |" for kind, name, shape, text in rows]
+    return "\n".join(["| | name | shape | type |", "|---|---|---|---|", *lines])
+
+
+def _shape(sides: Sequence[int]) -> str:
+    return f"[{', '.join(['B', *map(str, sides)])}]"
 
 
 def _numbers(values: tuple[float, ...]) -> str:

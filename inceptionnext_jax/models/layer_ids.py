@@ -46,6 +46,27 @@ def with_last_block(paths: Sequence[str]) -> dict[str, int]:
     return {path: i - path.startswith("head/norm/") for path, i in by_block(paths).items()}
 
 
+def by_stage(paths: Sequence[str]) -> dict[str, int]:
+    """The layers of VanillaNet's `optim_factory.py`: the stem, each stage, and the classifier."""
+    stages = {path: int(match[1]) + 1 for path in paths if (match := STAGE.match(path))}
+    last = max(stages.values(), default=0) + 1
+    outer = {"stem": 0, "head": last}
+    others = {path: outer[first] for path in paths if (first := path.split("/")[0]) in outer}
+    return stages | others
+
+
+def by_pair(paths: Sequence[str]) -> Layers:
+    """The layers of VanillaNet's detectors: the stem, then two of the network's layers each.
+
+    VanillaNet-13 has 6 beside the stem (`object_detection/`, `layer_wise` with 6 layers).
+    """
+    numbers = {path: int(match[1]) for path in paths if (match := STAGE.match(path))}
+    last = max(numbers.values(), default=-1) // 2 + 2
+    outer = {"stem": 0, "head": last}
+    others = {path: outer[first] for path in paths if (first := path.split("/")[0]) in outer}
+    return Layers({path: i // 2 + 1 for path, i in numbers.items()} | others, last)
+
+
 def _group(path: str) -> tuple[int, ...] | None:
     if path.startswith("stem/"):
         return (0,)

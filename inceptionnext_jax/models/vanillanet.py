@@ -22,7 +22,7 @@ from jax.typing import DTypeLike
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models import folding
 from inceptionnext_jax.models.family import LINEAR_HEAD, MLP_HEAD, Family
-from inceptionnext_jax.models.layer_ids import STAGE, Layers
+from inceptionnext_jax.models.layer_ids import by_pair, by_stage
 from inceptionnext_jax.models.layers.conv import patch_conv
 from inceptionnext_jax.models.layers.drop import DropNoise, dropout
 from inceptionnext_jax.models.layers.linear import dense, param_dtype
@@ -296,27 +296,6 @@ def _merged_head(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[st
     affine = folding.norm_affine(params["norm"], stats["norm"], EPSILON)
     first = folding.fold_after(folding.widened(params["fc1"]), affine)
     return {"fc": folding.merge(first, folding.widened(params["fc2"]))}
-
-
-def by_stage(paths: Sequence[str]) -> dict[str, int]:
-    """The layers of the authors' `optim_factory.py`: the stem, each stage, and the classifier."""
-    stages = {path: int(match[1]) + 1 for path in paths if (match := STAGE.match(path))}
-    last = max(stages.values(), default=0) + 1
-    outer = {"stem": 0, "head": last}
-    others = {path: outer[first] for path in paths if (first := path.split("/")[0]) in outer}
-    return stages | others
-
-
-def by_pair(paths: Sequence[str]) -> Layers:
-    """The authors' layers in detection: the stem, then two of the network's layers each.
-
-    VanillaNet-13 has 6 beside the stem (`object_detection/`, `layer_wise` with 6 layers).
-    """
-    numbers = {path: int(match[1]) for path in paths if (match := STAGE.match(path))}
-    last = max(numbers.values(), default=-1) // 2 + 2
-    outer = {"stem": 0, "head": last}
-    others = {path: outer[first] for path in paths if (first := path.split("/")[0]) in outer}
-    return Layers({path: i // 2 + 1 for path, i in numbers.items()} | others, last)
 
 
 # The authors' names, in training and deployed.

@@ -27,7 +27,7 @@ class Detection(NamedTuple):
       classes: [D] int32.
       scores: [D] float32.
       names: Readable names of `classes`.
-      masks: Of each object, on the whole image, as COCO's compressed run lengths, which
+      masks: One of each object on the whole image, as COCO's compressed run lengths, which
         `pycocotools.mask.decode({"size": [H, W], "counts": mask})` reads; None if the network
         finds no masks.
     """

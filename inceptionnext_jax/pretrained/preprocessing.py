@@ -15,9 +15,16 @@ from inceptionnext_jax.data.resize import Size
 from inceptionnext_jax.data.views import METHODS, Views
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.registry import ModelInfo
+from inceptionnext_jax.pretrained.fields import (
+    LARGEST,
+    changed,
+    require_image,
+    require_pair,
+    require_pixels,
+    set_channels,
+)
 
 CANVAS_MULTIPLE = 32  # pixels
-_LARGEST = 2**14  # pixels; a larger number means a damaged file
 Channels = tuple[float, float, float]
 
 
@@ -76,11 +83,11 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         """Raises UserError for values outside their range."""
-        _require_pixels("image_size", self.image_size)
+        require_pixels("image_size", self.image_size)
         if not is_number(self.crop_pct) or not 0.01 < self.crop_pct <= 100:
             raise UserError(f"crop_pct={self.crop_pct!r} is not a number in (0.01, 100]")
         self.center_crop  # noqa: B018 (checks the interpolation)
-        _set_channels(self)
+        set_channels(self)
 
     @classmethod
     def of(cls, info: ModelInfo, given: Mapping[str, Any] | None = None) -> "Preprocessing":
@@ -92,7 +99,7 @@ class Preprocessing:
             "mean": info.mean,
             "std": info.std,
         }
-        return cls(**_changed(published, given))
+        return cls(**changed(published, given))
 
     def fields(self) -> dict[str, Any]:
         """Returns timm's keys, for JSON."""
@@ -114,7 +121,7 @@ class Preprocessing:
 
         Returns [image_size, image_size, 3] uint8; raises UserError if it is not an image.
         """
-        _require_image(image, name)
+        require_image(image, name)
         return self.center_crop(image, name)
 
     def steps(self) -> list[str]:
@@ -154,14 +161,14 @@ class DensePreprocessing:
     def __post_init__(self) -> None:
         """Raises UserError for values outside their range."""
         for name in ("image_size", "crop", "stride", "multiple"):
-            _require_pixels(name, getattr(self, name))
-        _require_pair("resize", self.resize)
+            require_pixels(name, getattr(self, name))
+        require_pair("resize", self.resize)
         if self.method not in METHODS:
             raise UserError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
         if self.stride > self.crop:
             raise UserError(f"stride={self.stride} leaves gaps between windows of {self.crop}")
         object.__setattr__(self, "resize", tuple(self.resize))
-        _set_channels(self)
+        set_channels(self)
 
     @classmethod
     def of(cls, info: ModelInfo, given: Mapping[str, Any] | None = None) -> "DensePreprocessing":
@@ -171,18 +178,18 @@ class DensePreprocessing:
         `image_size` scales these.
         """
         side = (given or {}).get("image_size", info.input_size)
-        _require_pixels("image_size", side)
+        require_pixels("image_size", side)
         published = {
             "image_size": side,
             "mean": info.mean,
             "std": info.std,
-            "resize": (min(4 * side, _LARGEST), side),
+            "resize": (min(4 * side, LARGEST), side),
             "method": "slide",
             "crop": side,
             "stride": max(1, side * 2 // 3),
             "multiple": 1,
         }
-        return cls(**_changed(published, given))
+        return cls(**changed(published, given))
 
     def fields(self) -> dict[str, Any]:
         """Returns all fields but the image size, for JSON; `of` reads them."""
@@ -209,7 +216,7 @@ class DensePreprocessing:
         Raises:
           UserError: It is not an image, or its windows have more pixels than any image.
         """
-        _require_image(image, name)
+        require_image(image, name)
         pixels = np.asarray(decode_pil(image, name))
         ((rows, columns),) = self.views((0, 0, 0, 0)).shapes(pixels.shape[:2])
         count = rows.number * rows.window * columns.number * columns.window
@@ -227,7 +234,7 @@ class DensePreprocessing:
 
         Returns [image_size, image_size, 3] uint8; raises UserError if it is not an image.
         """
-        _require_image(image, name)
+        require_image(image, name)
         return CenterCrop(self.image_size, 1.0, "bilinear")(image, name)
 
     def steps(self) -> list[str]:
@@ -264,19 +271,19 @@ class DetectionPreprocessing:
 
     def __post_init__(self) -> None:
         """Raises UserError for values outside their range."""
-        _require_pixels("image_size", self.image_size)
-        _require_pair("resize", self.resize)
+        require_pixels("image_size", self.image_size)
+        require_pair("resize", self.resize)
         if not isinstance(self.canvases, tuple | list) or not self.canvases:
             raise UserError(f"canvases={self.canvases!r} are not pairs of numbers of pixels")
         for canvas in self.canvases:
-            _require_pair("canvases", canvas)
+            require_pair("canvases", canvas)
             if any(side % CANVAS_MULTIPLE for side in canvas):
                 raise UserError(
                     f"canvases={self.canvases!r} are not multiples of {CANVAS_MULTIPLE} pixels"
                 )
         object.__setattr__(self, "resize", tuple(self.resize))
         object.__setattr__(self, "canvases", tuple(map(tuple, self.canvases)))
-        _set_channels(self)
+        set_channels(self)
 
     @classmethod
     def of(cls, info: ModelInfo, given: Mapping[str, Any] | None = None) -> Self:
@@ -285,7 +292,7 @@ class DetectionPreprocessing:
         An image within 1333 × 800 pixels, on a canvas of 1344 × 800 in either orientation.
         """
         resize = (given or {}).get("resize", (1333, 800))
-        _require_pair("resize", resize)
+        require_pair("resize", resize)
         published = {
             "image_size": min(resize),
             "mean": info.mean,
@@ -293,7 +300,7 @@ class DetectionPreprocessing:
             "resize": resize,
             "canvases": ((800, 1344), (1344, 800)),
         }
-        return cls(**_changed(published, given))
+        return cls(**changed(published, given))
 
     def fields(self) -> dict[str, Any]:
         """Returns all fields but the image size, for JSON; `of` reads them."""
@@ -315,7 +322,7 @@ class DetectionPreprocessing:
 
         Returns [H, W, 3] uint8; raises UserError if it is not an image.
         """
-        _require_image(image, name)
+        require_image(image, name)
         return np.asarray(decode_pil(image, name))
 
     def padded(self, image: np.ndarray) -> tuple[np.ndarray, Plan]:
@@ -335,7 +342,7 @@ class DetectionPreprocessing:
 
         Returns [image_size, image_size, 3] uint8; raises UserError if it is not an image.
         """
-        _require_image(image, name)
+        require_image(image, name)
         return CenterCrop(self.image_size, 1.0, "bilinear")(image, name)
 
     def steps(self) -> list[str]:
@@ -364,40 +371,3 @@ def preprocessing_of(info: ModelInfo, given: Mapping[str, Any] | None = None) ->
       UserError: A field is outside its range.
     """
     return _KINDS[info.task].of(info, given)
-
-
-def _changed(published: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: (given or {}).get(name, value) for name, value in published.items()}
-
-
-def _require_pixels(name: str, value: Any) -> None:
-    if type(value) is not int or not 0 < value <= _LARGEST:
-        raise UserError(f"{name}={value!r} is not a number of pixels up to {_LARGEST}")
-
-
-def _require_pair(name: str, value: Any) -> None:
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise UserError(f"{name}={value!r} is not two numbers of pixels")
-    for side in value:
-        _require_pixels(name, side)
-
-
-def _set_channels(preprocessing: AnyPreprocessing) -> None:
-    """Checks mean and std and makes them tuples of floats."""
-    for name in ("mean", "std"):
-        values = getattr(preprocessing, name)
-        if not isinstance(values, tuple | list) or len(values) != 3:
-            raise UserError(f"{name}={values!r} is not three numbers")
-        if not all(map(is_number, values)) or (name == "std" and min(values) <= 0):
-            raise UserError(f"{name}={values!r} is not three numbers in the range it must have")
-        object.__setattr__(preprocessing, name, tuple(map(float, values)))
-
-
-def _require_image(image: bytes | np.ndarray, name: str) -> None:
-    """Raises UserError for an array that is not [H, W, 3] uint8."""
-    if isinstance(image, np.ndarray) and (
-        image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3
-    ):
-        raise UserError(
-            f"{name} is {image.dtype} {image.shape}, expected uint8 [H, W, 3] (RGB, 0 … 255)"
-        )

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs.detection import digits as detection_digits
 from configs.segmentation import digits as scenes
 from inceptionnext_jax.__main__ import main
 from inceptionnext_jax.cli import job
 from inceptionnext_jax.cli.explain_augment import augmented_rows
 from inceptionnext_jax.models import model_info
 from inceptionnext_jax.tasks.classification import build, sheet
+from inceptionnext_jax.tasks.detection import build as detection
 from inceptionnext_jax.tasks.pixels import pixels as pixels_of
 from inceptionnext_jax.tasks.segmentation import build as segmentation
 from inceptionnext_jax.train.optimizer import make_optimizer
@@ -199,3 +201,52 @@ def test_wrong_flags_end_with_code_2(arguments, capsys):
         main(["explain", "augment", "--config=configs/digits.py", *arguments])
     assert exit_info.value.code == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+OBJECTS = {
+    "model.stage_depths": (1, 1, 1, 1),
+    "model.depthwise_impl": "conv",
+    "augment.hflip": 0.5,
+    "data.canvases": ((96, 128), (128, 96)),
+    "augment.shorts": (80, 96),
+    "data.resize": (128, 96),
+    "compilation_cache": SMALL["compilation_cache"],
+}
+
+
+def test_objects_are_those_of_the_training_step_over_its_images():
+    config = detection_digits.get_config()
+    config.update_from_flattened_dict(OBJECTS)
+    shown, rows = augmented_rows(config, step=2, rows=3, columns=3)
+    assert [row.heading[:6] for row in rows] == ["step 2", "step 2", "step 3"]
+    dataset = detection.open_data(config)
+    built = detection.build(config, dataset)
+    plan = job.make_plan(config, dataset, built, 1)
+    tiles = shown.draw([row.batch for row in rows])
+    counts = np.zeros(10, int)
+    assert len({tile.size for row in tiles.rows for tile in row}) == 1
+    for number, (step, part) in enumerate(((1, slice(0, 3)), (1, slice(3, 6)), (2, slice(0, 3)))):
+        with job.open_training(config, plan, built.train, np.arange(8), step) as batches:
+            batch = {key: array[part] for key, array in next(batches).items()}
+        for key in ("size", "boxes", "classes", "valid", "masks"):
+            np.testing.assert_array_equal(rows[number].batch[key], batch[key])
+        counts += np.bincount(batch["classes"][batch["valid"]], minlength=10)
+        for i, tile in enumerate(tiles.rows[number]):
+            # Three pixels for one; far from objects the picture is the image.
+            height, width = batch["size"][i]
+            picture = np.asarray(tile)[: 3 * height : 3, : 3 * width : 3].astype(int)
+            image = batch["image"][i, :height, :width].astype(int)
+            far = np.ones((height, width), bool)
+            for left, top, right, bottom in batch["boxes"][i][batch["valid"][i]].astype(int):
+                far[max(top - 9, 0) : bottom + 9, max(left - 3, 0) : right + 9] = False
+                edge = picture[top : top + 2, left : right + 1]
+                assert (np.abs(edge - image[top : top + 2, left : right + 1]) > 30).any(
+                    -1
+                ).mean() > 0.3
+            assert far.mean() > 0.2
+            # Pillow interpolates between the pixels.
+            assert np.abs(picture - image)[far].mean() < 12
+    assert [entry.name for entry in tiles.legend] == [
+        dataset.class_names[k] for k in np.argsort(-counts, kind="stable") if counts[k]
+    ]
+    assert "pad to 96 × 128, 128 × 96" in shown.recipe[0]

@@ -82,3 +82,15 @@ def test_systems_are_listed_when_asked_for_at_the_papers_size(capsys):
     assert "512, 512" in capsys.readouterr().out
     assert main(["models", "upernet_inceptionnext_tiyn"]) == 2
     assert "did you mean upernet_inceptionnext_tiny" in capsys.readouterr().err
+
+
+def test_detectors_are_listed_with_both_forms_of_vanillanet(capsys):
+    assert main(["models", "mask_rcnn_convnext_tiny"]) == 0
+    table = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert table["cascade_mask_rcnn_convnext_tiny"][1] == "85,930,578"
+    assert table["mask_rcnn_convnext_tiny"][1:3] == ["48,095,376", "261,903,600,640"]
+    assert table["mask_rcnn_convnext_tiny"][-1] == "800×1280"
+    assert main(["models", "--details", "retinanet_vanillanet_5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    details = dict(line.split(None, 1) for line in lines if len(line.split()) > 1)
+    assert int(details["deploy_params"].replace(",", "")) < int(details["params"].replace(",", ""))

@@ -9,11 +9,19 @@ from inceptionnext_jax import create_model, model_info
 from inceptionnext_jax.cli import job
 from inceptionnext_jax.data import Dataset
 from inceptionnext_jax.data.catalog import AbsentSource
+from inceptionnext_jax.data.instance_catalog import known_instances
 from inceptionnext_jax.data.label_map_catalog import known_label_maps
+from inceptionnext_jax.models import check
 from inceptionnext_jax.tasks.classification import build
+from inceptionnext_jax.tasks.detection import build as detection
 from inceptionnext_jax.tasks.segmentation import build as segmentation
 from tests.runs import main_py, metrics
 
+# Tracing a detector takes seconds: one of each kind.
+TRACED_DETECTORS = [
+    f"configs/detection/{name}.py"
+    for name in ("retinanet_vanillanet_13", "mask_rcnn_resnet50", "cascade_mask_rcnn_convnext_tiny")
+]
 PAIRS = [(file, arg) for file in rows.files() for arg in ("", *rows.variants(file))]
 
 
@@ -23,9 +31,12 @@ def test_every_config_has_a_plan(file, arg, tmp_path, capsys, monkeypatch):
     # All of this only makes it quicker: each count traces the network once more.
     config.model.scan = hasattr(create_model(config.model.name), "scan")
     for count in ("count_params", "count_macs", "activation_bytes"):
-        monkeypatch.setattr(segmentation, count, lambda *_: 0)
+        for dense in (segmentation, detection):
+            monkeypatch.setattr(dense, count, lambda *_: 0)
     monkeypatch.setattr(build, "activation_bytes", lambda *_: 0)
-    if config.task == "segmentation":
+    if config.task == "detection" and file not in TRACED_DETECTORS:
+        monkeypatch.setattr(check, "_refusals", lambda *_: [])
+    if config.task != "classification":
         config.model.stage_depths = tuple(1 for _ in model_info(config.model.name).stage_depths)
     if config.data.name == "folder":  # of unknown size before it is there
         images = Dataset(
@@ -39,6 +50,9 @@ def test_every_config_has_a_plan(file, arg, tmp_path, capsys, monkeypatch):
     elif config.data.name == "pairs":
         absent = known_label_maps("ade20k")
         monkeypatch.setattr(segmentation, "open_data", lambda _: absent)
+    elif config.data.name == "coco":
+        absent_coco = known_instances("coco")
+        monkeypatch.setattr(detection, "open_data", lambda _: absent_coco)
     elif config.data.name == "imagenet2012":
         config.data.dir = str(tmp_path)
     assert job.run_job(config, None, "plan", None) == 0
@@ -51,7 +65,7 @@ def representatives():
     for file, arg, name in rows.published():
         config = rows.load(file).get_config(arg)
         head = getattr(create_model(name), "head", None)
-        family = re.match("(upernet_|semantic_fpn_)?[a-z]+", name)[0]
+        family = re.match(r"((upernet|semantic_fpn)_)?[a-z]+", name)[0]  # all Mask R-CNNs are one
         stages = len(model_info(name).stage_depths)
         kind = (family, stages, config.loss.get("name"), config.optim.name, head)
         published.setdefault(kind, (file, arg))

@@ -15,7 +15,7 @@ from inceptionnext_jax.convert import from_torch
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.export import FORMATS, export
 from inceptionnext_jax.export.function import Inference, make_inference
-from inceptionnext_jax.export.stablehlo import platform_logits
+from inceptionnext_jax.export.stablehlo import on_platforms
 from inceptionnext_jax.models.network import with_options
 from inceptionnext_jax.ops import depthwise
 from inceptionnext_jax.pretrained import Preprocessing, Pretrained
@@ -177,13 +177,13 @@ def test_stablehlo_takes_the_implementation_of_auto_on_each_platform(monkeypatch
     depthwise.measured_impl.cache_clear()
     inference = make_inference(shallow(), uint8=True)
     image = jax.ShapeDtypeStruct((2, *inference.image_shape), np.uint8)
-    traced = jax.make_jaxpr(lambda x: platform_logits(inference, inference.variables, x))(image)
+    traced = jax.make_jaxpr(lambda x: on_platforms(inference, inference.variables, x))(image)
     (switch,) = [eqn for eqn in traced.eqns if eqn.primitive.name == "cond"]
     branches = {}
     platforms = next(e.params["platforms"] for e in traced.eqns if "platforms" in e.params)
     for names, branch in zip(platforms, switch.params["branches"], strict=True):
         branches |= dict.fromkeys(names, operations(branch.jaxpr))
-    logits = inference.function("auto")
+    logits = inference.function("auto", "auto")
     for platform, backend in (("cpu", "cpu"), ("cuda", "gpu"), ("tpu", "tpu")):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
         expected = jax.make_jaxpr(lambda v, x: logits(v, x))(inference.variables, image)

@@ -11,7 +11,7 @@ import pytest
 import inceptionnext_jax as inx
 from inceptionnext_jax.export import FORMATS, export
 from inceptionnext_jax.export.function import make_inference
-from inceptionnext_jax.export.stablehlo import platform_logits
+from inceptionnext_jax.export.stablehlo import on_platforms
 from inceptionnext_jax.models.layers.resize import resize_bilinear
 from inceptionnext_jax.models.network import with_options
 from inceptionnext_jax.pretrained import DensePreprocessing, Pretrained
@@ -106,5 +106,5 @@ def test_each_platform_has_its_depthwise_implementation():
     """They are the backbone's, not the system's own."""
     inference = make_inference(shallow(UPERNET), uint8=True)
     image = jax.ShapeDtypeStruct((2, *inference.image_shape), np.uint8)
-    traced = jax.make_jaxpr(lambda x: platform_logits(inference, inference.variables, x))(image)
+    traced = jax.make_jaxpr(lambda x: on_platforms(inference, inference.variables, x))(image)
     assert any("platforms" in equation.params for equation in traced.eqns)

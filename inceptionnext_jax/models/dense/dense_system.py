@@ -1,4 +1,4 @@
-"""What all dense systems share: a backbone, norms of its maps, and their form for inference."""
+"""The base of dense systems: a backbone, norms of its maps, and the form for inference."""
 
 import functools
 from collections.abc import Callable, Mapping

@@ -125,7 +125,7 @@ class BoxHead(nn.Module):
                 dtype=self.dtype,
                 name=f"shared_convs_{i}",
             )(x, train, valid)
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for i in range(self.fc_depth):
             init = nn.initializers.xavier_uniform()
             layer = dense(self.channels, self.dtype, f"shared_fcs_{i}", kernel_init=init)

@@ -1,4 +1,4 @@
-"""What all detectors share."""
+"""The base of detectors: the call, the losses, and what both return."""
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY

@@ -18,8 +18,8 @@ class Stage(NamedTuple):
 
     Attributes:
       rule: Which regions are positive.
-      stds: Of the deltas of boxes.
-      weight: Of the stage's losses.
+      stds: Divisors of the deltas of boxes.
+      weight: Factor of the stage's losses.
     """
 
     rule: Rule
@@ -103,7 +103,7 @@ def moved(
       boxes: [B, R, 4].
       deltas: [B, R, K, 4].
       labels: [B, R] int32.
-      stds: Of the deltas.
+      stds: Divisors of the deltas.
       sizes: [B, 2], height and width of each image.
     """
     chosen = jnp.take_along_axis(deltas, labels[..., None, None], axis=2)[:, :, 0]

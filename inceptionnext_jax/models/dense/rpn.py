@@ -47,7 +47,7 @@ class Sampling(NamedTuple):
       size: Anchors of an image.
       fraction: Largest share of positives.
       border: Pixels by which anchors may stick out of the image; below 0 there is no limit.
-      beta: Where the box loss turns from a parabola to a line; 0 is L1.
+      beta: Distance at which the box loss turns from a parabola to a line; 0 is L1.
     """
 
     size: int = 256
@@ -58,7 +58,7 @@ class Sampling(NamedTuple):
 
 def flat(levels: Levels, width: int) -> list[jax.Array]:
     """Returns maps [B, h, w, A · width] as [B, h · w · A, width], in the order of anchors."""
-    return [x.reshape(len(x), -1, width) for x in levels]
+    return [x.reshape(x.shape[0], -1, width) for x in levels]
 
 
 def sizes_of(levels: Levels) -> list[tuple[int, int]]:

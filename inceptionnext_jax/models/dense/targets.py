@@ -1,4 +1,4 @@
-"""What detectors learn from: the objects of a batch of images."""
+"""The objects of a batch of images, as losses of detectors take them."""
 
 from typing import NamedTuple
 

@@ -8,6 +8,7 @@ from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.groups import check_group, group_size
 from inceptionnext_jax.models.check import check_model
 from inceptionnext_jax.tasks.classification.losses import LOSSES
+from inceptionnext_jax.tasks.shared_checks import LARGEST_SIDE, data_section
 
 FILTERS = ("bicubic", "bilinear")  # of a resize
 ORDERS = ("inceptionnext", "convnext")
@@ -28,17 +29,10 @@ def check(config: ConfigDict) -> list[str]:
 
 
 def _check_data(data: ConfigDict) -> Section:
-    section = Section(data, "data")
-    section.text("name")
-    section.text("dir", optional=True)
-    section.count("image_size", least=1, below=2**14)
-    section.text("train_split")
-    section.text("eval_split")
-    section.count("workers", below=2**10, optional=True)
+    section = data_section(data)
+    section.count("image_size", least=1, below=LARGEST_SIDE)
     section.choice("interpolation", FILTERS)
     section.fraction("crop_pct", above=0, optional=True)
-    section.fraction("max_bad")
-    section.flag("cache")
     return section
 
 

@@ -4,13 +4,19 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from inceptionnext_jax.checks import Section, is_count, is_number, missing_sections
+from inceptionnext_jax.checks import Section, missing_sections
 from inceptionnext_jax.models.check import check_model
+from inceptionnext_jax.tasks.shared_checks import (
+    LARGEST_SIDE,
+    check_metric_of_views,
+    check_resize,
+    check_views,
+    data_section,
+    is_side,
+)
 
 KINDS = ("mask_rcnn", "cascade_mask_rcnn", "retinanet")
 CANVAS_MULTIPLE = 32  # pixels; images are padded to such sides
-
-_LARGEST = 2**14  # pixels
 
 
 def check(config: ConfigDict) -> list[str]:
@@ -35,16 +41,10 @@ def has_masks(model_name: str) -> bool:
 
 
 def _check_data(data: ConfigDict) -> Section:
-    section = Section(data, "data")
-    section.text("name")
-    section.text("dir", optional=True)
-    section.text("train_split")
-    section.text("eval_split")
+    section = data_section(data)
     section.text("train_json", optional=True)
     section.text("eval_json", optional=True)
-    section.sequence("resize")
-    if section.is_set("resize") and not _are_pixels(data.resize, 2):
-        section.fail("resize", "must be two whole numbers > 0: longest long side, short side")
+    check_resize(section, data)
     section.sequence("canvases")
     if section.is_set("canvases") and not _are_canvases(data.canvases):
         section.fail(
@@ -54,16 +54,13 @@ def _check_data(data: ConfigDict) -> Section:
         )
     section.count("max_objects", least=1, below=2**12)
     section.count("mask_size", least=1, below=2**10)
-    section.count("workers", below=2**10, optional=True)
-    section.fraction("max_bad")
-    section.flag("cache")
     return section
 
 
 def _are_pixels(values: Sequence[object], count: int | None = None) -> bool:
     """Whether a sequence holds so many sides in pixels, or at least one."""
     fits = len(values) == count if count else len(values) > 0
-    return fits and all(is_count(value, 1) and value < _LARGEST for value in values)  # type: ignore[operator]
+    return fits and all(map(is_side, values))
 
 
 def _are_canvases(canvases: Sequence[object]) -> bool:
@@ -81,7 +78,7 @@ def _check_augment(augment: ConfigDict) -> list[str]:
         section.sequence(key)
         if section.is_set(key) and not _are_pixels(augment[key]):
             section.fail(key, "must be whole numbers > 0, such as (640, 672, 704)")
-    section.count("long", least=1, below=_LARGEST)
+    section.count("long", least=1, below=LARGEST_SIDE)
     section.fraction("hflip")
     section.fraction("crop_prob")
     section.pair("crop")
@@ -99,20 +96,8 @@ def _check_loss(loss: ConfigDict) -> list[str]:
 
 def _check_evaluation(evaluation: ConfigDict) -> list[str]:
     section = Section(evaluation, "eval")
-    section.flag("flip")
-    section.sequence("scales")
-    if section.is_set("scales"):
-        scales = evaluation.scales
-        if not all(is_number(s) and 0 < s <= 8 for s in scales) or 1 not in scales:
-            section.fail("scales", "must be numbers in (0, 8], and 1 among them")
-        elif len(set(scales)) < len(scales):
-            section.fail("scales", "must differ")
+    check_views(section, evaluation)
     return section.problems
-
-
-def has_several_views(evaluation: ConfigDict) -> bool:
-    """Whether there are more views of an image than the plain one."""
-    return bool(evaluation.flip) or len(evaluation.scales) > 1
 
 
 def _check_metric(config: ConfigDict) -> list[str]:
@@ -126,9 +111,4 @@ def _check_metric(config: ConfigDict) -> list[str]:
             f"checkpoint.best_metric={metric} is of masks, and model.name={config.model.name!r} "
             "finds none; take box_ap"
         ]
-    if name.endswith("_ms") and not has_several_views(config.eval):
-        return [
-            f"checkpoint.best_metric={metric} is measured with several views only; set eval.scales "
-            f"or eval.flip, or take {metric.removesuffix('_ms')}"
-        ]
-    return []
+    return check_metric_of_views(config)

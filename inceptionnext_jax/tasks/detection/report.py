@@ -118,7 +118,7 @@ def save_report(
 
     Args:
       report: {"eval": what `make_report` returns, "eval_ema": the same, …}.
-      folder: Where to.
+      folder: Folder of the files.
       category_ids: The number of each class in files of results.
       source: The images.
     """

@@ -7,12 +7,11 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from inceptionnext_jax.augment.normalize import normalize
-from inceptionnext_jax.data.instances import InstanceSource, clipped_boxes
-from inceptionnext_jax.data.paste import paste_encoded
+from inceptionnext_jax.data.found import found_objects
+from inceptionnext_jax.data.instances import InstanceSource
 from inceptionnext_jax.data.resize import Size
 from inceptionnext_jax.models.dense.detector import best_of_classes
 from inceptionnext_jax.models.dense.targets import Targets
@@ -168,11 +167,11 @@ class Detection:
             item = {
                 "index": index,
                 "size": original.tolist(),
-                "plain": detections(one, batch["size"][row], original),
+                "plain": found_objects(one, batch["size"][row], original),
             }
             if several is not None:
                 one = {name: array[row] for name, array in several.items()}
-                item["several"] = detections(one, original, original)
+                item["several"] = found_objects(one, original, original)
             items.append(item)
         return items
 
@@ -200,31 +199,3 @@ class Detection:
 
     def difference(self, metadata: Mapping[str, Any]) -> Difference | None:
         return class_difference(self.class_names, metadata)
-
-
-def detections(
-    found: Mapping[str, np.ndarray], size: np.ndarray, original: np.ndarray
-) -> dict[str, Any]:
-    """Returns the network's results for one image, in the pixels of the image as it is stored.
-
-    Args:
-      found: "boxes" [D, 4], "scores", "labels" and "valid" [D], and maybe "masks" [D, m, m].
-      size: [2], the height and width in which the boxes are.
-      original: [2], the image's own.
-
-    Returns:
-      "boxes" [N, 4], "scores" and "classes" [N] of the valid ones, and "masks", N run lengths.
-    """
-    valid = found["valid"]
-    height, width = original.tolist()
-    factor = np.float32(original[::-1] / size[::-1])
-    boxes = clipped_boxes(found["boxes"][valid] * np.tile(factor, 2), (height, width))
-    kept = {
-        "boxes": boxes.astype(np.float32),
-        "scores": found["scores"][valid].astype(np.float32),
-        "classes": found["labels"][valid].astype(np.int32),
-    }
-    if "masks" not in found:
-        return kept
-    pairs = zip(found["masks"][valid], kept["boxes"], strict=True)
-    return {**kept, "masks": [paste_encoded(mask, box, (height, width)) for mask, box in pairs]}

@@ -36,6 +36,7 @@ from inceptionnext_jax.tasks.segmentation.task import (
     Segmentation,
 )
 from inceptionnext_jax.tasks.segmentation.transform import EvalTransform, TrainTransform
+from inceptionnext_jax.tasks.shared_checks import check_metric_of_views
 from inceptionnext_jax.train.plan import DTYPES, Footprint, Plan, Row, text
 
 # A `TaskKind`.
@@ -87,17 +88,7 @@ def check_data(config: ConfigDict, dataset: LabelMapDataset) -> list[str]:
             f"loss.class_weights has {len(weights)} numbers, but data.name={config.data.name!r} "
             f"has {classes} classes; give one for each"
         )
-    metric = config.checkpoint.best_metric
-    if metric.endswith("_ms") and not _has_several_views(config):
-        found.append(
-            f"checkpoint.best_metric={metric} is measured with several views only; set eval.scales "
-            f"or eval.flip, or take {metric.removesuffix('_ms')}"
-        )
-    return found
-
-
-def _has_several_views(config: ConfigDict) -> bool:
-    return config.eval.flip or len(config.eval.scales) > 1
+    return [*found, *check_metric_of_views(config)]
 
 
 def inspect(

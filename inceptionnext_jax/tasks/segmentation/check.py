@@ -6,6 +6,12 @@ from inceptionnext_jax.checks import Section, is_count, is_number, missing_secti
 from inceptionnext_jax.data.views import METHODS
 from inceptionnext_jax.models.check import check_model
 from inceptionnext_jax.tasks.segmentation.losses import NORMALIZERS
+from inceptionnext_jax.tasks.shared_checks import (
+    LARGEST_SIDE,
+    check_resize,
+    check_views,
+    data_section,
+)
 
 KINDS = ("upernet", "semantic_fpn")
 
@@ -26,25 +32,12 @@ def check(config: ConfigDict) -> list[str]:
 
 
 def _check_data(data: ConfigDict) -> Section:
-    section = Section(data, "data")
-    section.text("name")
-    section.text("dir", optional=True)
-    section.count("image_size", least=1, below=2**14)
-    section.sequence("resize")
-    if section.is_set("resize") and not _is_size(data.resize):
-        section.fail("resize", "must be two whole numbers > 0: longest long side, short side")
-    section.text("train_split")
-    section.text("eval_split")
+    section = data_section(data)
+    section.count("image_size", least=1, below=LARGEST_SIDE)
+    check_resize(section, data)
     section.count("ignore_index", below=2**16, optional=True)
     section.flag("reduce_zero_label")
-    section.count("workers", below=2**10, optional=True)
-    section.fraction("max_bad")
-    section.flag("cache")
     return section
-
-
-def _is_size(values: tuple | list) -> bool:
-    return len(values) == 2 and all(is_count(value, 1) and value < 2**14 for value in values)
 
 
 def _check_augment(augment: ConfigDict) -> list[str]:
@@ -76,12 +69,7 @@ def _check_evaluation(config: ConfigDict) -> list[str]:
     section.count("crop", least=1, below=2**14, optional=True)
     section.count("stride", least=1, optional=True)
     section.count("multiple", least=1, below=2**10)
-    section.flag("flip")
-    section.sequence("scales")
-    if section.is_set("scales"):
-        scales = config.eval.scales
-        if not all(is_number(s) and 0 < s <= 8 for s in scales) or 1 not in scales:
-            section.fail("scales", "must be numbers in (0, 8], and 1 among them")
+    check_views(section, config.eval)
     crop = config.eval.crop or config.data.image_size
     if section.is_set("stride") and is_count(crop, 1) and config.eval.stride > crop:
         section.fail("stride", f"must not exceed eval.crop={crop}: windows would leave gaps")

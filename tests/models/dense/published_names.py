@@ -1,7 +1,8 @@
 """Names and shapes of the arrays in published checkpoints, as their repositories make them.
 
-Stated from the modules of mmsegmentation 0.x and 1.x, mmpretrain, and the authors' repositories of
-ConvNeXt, Swin and PoolFormer. `Names` collects them; a module's arrays have its shape in PyTorch.
+Stated from the modules of mmsegmentation 0.x and 1.x, mmdetection, mmpretrain, and the authors'
+repositories of ConvNeXt, Swin and PoolFormer. `Names` collects them; a module's arrays have its
+shape in PyTorch.
 """
 
 POOLS = (1, 2, 3, 6)
@@ -53,6 +54,66 @@ def semantic_fpn(dims, channels, classes):
             scale = f"decode_head.scale_heads.{i}.{2 * j}"
             names.conv_module(scale, channels if j else 256, channels, 3)
     names.weight("decode_head.conv_seg", classes, channels, 1, 1)
+    return names
+
+
+def _pyramid(dims, channels, extra=()):
+    """FPN without norms; `extra` are the inputs of convolutions of stride 2."""
+    names = Names()
+    for i, dim in enumerate(dims):
+        names.weight(f"neck.lateral_convs.{i}.conv", channels, dim, 1, 1)
+    for i, dim in enumerate([channels] * len(dims) + list(extra)):
+        names.weight(f"neck.fpn_convs.{i}.conv", channels, dim, 3, 3)
+    return names
+
+
+def retinanet(dims, channels, classes):
+    """FPN from the second map on, and RetinaHead of 9 anchors."""
+    names = _pyramid(dims[1:], channels, (dims[3], channels))
+    for tower in ("cls_convs", "reg_convs"):
+        for i in range(4):
+            names.weight(f"bbox_head.{tower}.{i}.conv", channels, channels, 3, 3)
+    names.weight("bbox_head.retina_cls", 9 * classes, channels, 3, 3)
+    names.weight("bbox_head.retina_reg", 9 * 4, channels, 3, 3)
+    return names
+
+
+def _rpn(dims, channels):
+    names = _pyramid(dims, channels)
+    names.weight("rpn_head.rpn_conv", channels, channels, 3, 3)
+    names.weight("rpn_head.rpn_cls", 3, channels, 1, 1)
+    names.weight("rpn_head.rpn_reg", 3 * 4, channels, 1, 1)
+    return names
+
+
+def _last_layers(names, stage, channels, classes, hidden=1024):
+    """The ends of a box head, and FCNMaskHead."""
+    box, mask = (f"roi_head.{kind}_head{stage}" for kind in ("bbox", "mask"))
+    names.weight(f"{box}.shared_fcs.0", hidden, 49 * channels)
+    names.weight(f"{box}.fc_cls", classes + 1, hidden)
+    names.weight(f"{box}.fc_reg", 4 * classes, hidden)
+    for i in range(4):
+        names.weight(f"{mask}.convs.{i}.conv", channels, channels, 3, 3)
+    names.weight(f"{mask}.upsample", channels, channels, 2, 2)
+    names.weight(f"{mask}.conv_logits", classes, channels, 1, 1)
+
+
+def mask_rcnn(dims, channels, classes):
+    """FPN, RPNHead, Shared2FCBBoxHead, FCNMaskHead."""
+    names = _rpn(dims, channels)
+    _last_layers(names, "", channels, classes)
+    names.weight("roi_head.bbox_head.shared_fcs.1", 1024, 1024)
+    return names
+
+
+def cascade_mask_rcnn(dims, channels, classes):
+    """The same with three heads of each kind, ConvFCBBoxHead with four convolutions."""
+    names = _rpn(dims, channels)
+    for stage in range(3):
+        for i in range(4):
+            conv = f"roi_head.bbox_head.{stage}.shared_convs.{i}"
+            names.conv_module(conv, channels, channels, 3)
+        _last_layers(names, f".{stage}", channels, classes)
     return names
 
 

@@ -1,4 +1,4 @@
-"""Every name and shape of the checkpoints that mmsegmentation and the authors publish."""
+"""Every name and shape of the checkpoints that OpenMMLab and the authors publish."""
 
 import math
 
@@ -8,6 +8,7 @@ import pytest
 import inceptionnext_jax as inx
 from inceptionnext_jax.convert import from_torch, to_torch
 from inceptionnext_jax.errors import UserError
+from inceptionnext_jax.models.macs import count_params
 from inceptionnext_jax.pretrained import load_pretrained
 from tests.models.dense import published_names as published
 from tests.models.oracle import random_variables
@@ -15,7 +16,7 @@ from tests.models.oracle import random_variables
 DEPTHS = (1, 2, 2, 1)
 TINY, BASE, SWIN_BASE = (96, 192, 384, 768), (128, 256, 512, 1024), (128, 256, 512, 1024)
 RESNET, POOLFORMER = (256, 512, 1024, 2048), (64, 128, 320, 512)
-HEADS = {"upernet": published.upernet, "semantic_fpn": published.semantic_fpn}
+KINDS = ("upernet", "semantic_fpn", "retinanet", "mask_rcnn", "cascade_mask_rcnn")
 CHECKPOINTS = [
     ("upernet_convnext_tiny", "official", published.convnext, TINY),
     ("upernet_convnext_base", "mmseg", published.convnext, BASE),
@@ -28,12 +29,19 @@ CHECKPOINTS = [
     ("semantic_fpn_resnext101_64x4d", "mmseg", published.resnext_64x4d, RESNET),
     ("semantic_fpn_poolformer_s12", "mmseg", published.poolformer, POOLFORMER),
     ("semantic_fpn_poolformer_s12", "official", published.poolformer, POOLFORMER),
+    ("mask_rcnn_convnext_tiny", "official", published.convnext, TINY),
+    ("cascade_mask_rcnn_convnext_base", "mmdet", published.convnext, BASE),
+    ("mask_rcnn_convnext_tiny", "mmpretrain", published.mmpretrain_convnext, TINY),
+    ("mask_rcnn_swin_tiny", "official", published.swin, TINY),
+    ("cascade_mask_rcnn_swin_base", "mmdet", published.mmseg_swin, SWIN_BASE),
+    ("cascade_mask_rcnn_resnet50", "mmdet", published.resnet, RESNET),
+    ("retinanet_poolformer_s12", "mmdet", published.poolformer, POOLFORMER),
 ]
 IGNORED = ("relative_position_index", "num_batches_tracked")
 
 
 def shapes_of(name, backbone, dims, depths, channels, classes):
-    heads = HEADS["semantic_fpn" if name.startswith("semantic") else "upernet"]
+    heads = getattr(published, next(kind for kind in KINDS if name.startswith(kind)))
     return {**backbone(dims, depths), **heads(dims, channels, classes)}
 
 
@@ -75,12 +83,18 @@ def test_a_checkpoint_is_read_as_a_whole(name, layout, backbone, dims):
         ("upernet_swin_base", published.swin, SWIN_BASE, (2, 2, 18, 2), 512),
         ("upernet_resnet50", published.resnet, RESNET, (3, 4, 6, 3), 512),
         ("semantic_fpn_poolformer_s12", published.poolformer, POOLFORMER, (2, 2, 6, 2), 128),
+        ("mask_rcnn_convnext_tiny", published.convnext, TINY, (3, 3, 9, 3), 256),
+        ("cascade_mask_rcnn_convnext_base", published.convnext, BASE, (3, 3, 27, 3), 256),
+        ("cascade_mask_rcnn_swin_tiny", published.swin, TINY, (2, 2, 6, 2), 256),
+        ("retinanet_resnet50", published.resnet, RESNET, (3, 4, 6, 3), 256),
     ],
 )
 def test_the_stated_checkpoints_have_the_papers_sizes(name, backbone, dims, depths, channels):
-    shapes = shapes_of(name, backbone, dims, depths, channels, 150)
+    classes = 150 if inx.model_info(name).task == "segmentation" else 80
+    shapes = shapes_of(name, backbone, dims, depths, channels, classes)
     shapes = without(shapes, *IGNORED, "running_mean", "running_var")
-    assert sum(map(math.prod, shapes.values())) == inx.model_info(name).params
+    model = inx.create_model(name)
+    assert sum(map(math.prod, shapes.values())) == count_params(model)
 
 
 def test_a_training_runs_file_is_read_by_the_systems_name(timm, tmp_path):

@@ -1,5 +1,7 @@
 """BatchNorm over groups against a plain implementation, and without collectives."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +62,22 @@ def test_evaluation_uses_running_statistics():
     p, s = variables["params"], variables["batch_stats"]
     expected = (x - s["mean"]) / np.sqrt(s["var"] + 1e-5) * p["scale"] + p["bias"]
     np.testing.assert_allclose(BatchNorm(2).apply(variables, x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_leave_out_rows_that_are_not_valid():
+    random = np.random.default_rng(3)
+    x, variables = random.normal(2, 3, (6, 2, 3, 4)).astype(np.float32), make(4)
+    valid = np.array([True, False, True, True, False, True])
+    apply = partial(BatchNorm().apply, variables, train=True, mutable=["batch_stats"])
+    y, moved = apply(x, valid=valid)
+    expected, wanted = apply(x[valid])
+    np.testing.assert_allclose(y[valid], expected, rtol=1e-5, atol=1e-5)
+    for name in ("mean", "var"):
+        np.testing.assert_allclose(
+            moved["batch_stats"][name], wanted["batch_stats"][name], rtol=1e-5
+        )
+    y, moved = apply(x, valid=np.zeros(6, bool))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((y, moved)))
 
 
 def test_a_large_mean_does_not_cancel_the_variance():
