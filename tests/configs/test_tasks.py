@@ -59,6 +59,7 @@ def test_a_key_of_another_task_is_refused_with_the_task_that_has_it(counting):
     assert start == "--config.head.channels is not a config key"
     assert sorted(end.removeprefix("it is a key of the task ").split(" and ")) == [
         "counting",
+        "detection",
         "segmentation",
     ]
     with pytest.raises(UserError, match="it is a key of the task classification"):
