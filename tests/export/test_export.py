@@ -193,7 +193,7 @@ def test_stablehlo_takes_the_implementation_of_auto_on_each_platform(monkeypatch
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_function_that_differs_from_the_network_is_not_written(tmp_path, monkeypatch, format):
-    monkeypatch.setattr(Inference, "examples", lambda self, count: np.ones((2, 64, 64, 3), "f4"))
+    monkeypatch.setattr(Inference, "examples", lambda self, count: (np.ones((2, 64, 64, 3), "f4"),))
     reference = Inference.reference
     monkeypatch.setattr(Inference, "reference", lambda self, x: reference(self, x) + 0.01)
     with pytest.raises(UserError, match="differs from the network"):
