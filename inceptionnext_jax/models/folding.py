@@ -71,12 +71,17 @@ def merge(layer: Mapping[str, Any], product: Mapping[str, Any]) -> dict[str, np.
     return {"kernel": np.asarray(layer["kernel"]) @ kernel, "bias": bias}
 
 
-def fold_conv_norms(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]:
+def fold_conv_norms(
+    params: Mapping[str, Any], stats: Mapping[str, Any], epsilon: float = 1e-5
+) -> dict[str, Any]:
     """Returns parameters with the BatchNorm of every `ConvNorm` folded into its convolution."""
     if "norm" in stats:
-        return {"conv": fold_after(params["conv"], norm_affine(params["norm"], stats["norm"]))}
+        affine = norm_affine(params["norm"], stats["norm"], epsilon)
+        return {"conv": fold_after(params["conv"], affine)}
     return {
-        name: fold_conv_norms(value, stats.get(name, {})) if isinstance(value, Mapping) else value
+        name: fold_conv_norms(value, stats.get(name, {}), epsilon)
+        if isinstance(value, Mapping)
+        else value
         for name, value in params.items()
     }
 

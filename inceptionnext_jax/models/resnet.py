@@ -1,4 +1,4 @@
-"""ResNet-50, -101 and -152 (CVPR 2016), as in timm and torchvision: the stride is on the 3×3.
+"""ResNet-50, -101, -152 and -200 (CVPR 2016), as in timm and torchvision: the stride is on the 3×3.
 
 ResNeXt-101 (CVPR 2017) has wider blocks, whose 3×3 is in as many groups in every stage. RegNetY and
 the roadmap from ResNet-50 to ConvNeXt are also made of `ResNet`, with other stems and blocks.
@@ -161,7 +161,7 @@ class Bottleneck(nn.Module):
         y = self.conv(width, act=nn.relu, name="conv1")(x, train)
         y = self.conv(width, 3, self.stride, groups, act=nn.relu, name="conv2")(y, train)
         if self.se_ratio:
-            y = SqueezeExcite(round(self.se_ratio * C), y.dtype, name="se")(y)
+            y = SqueezeExcite(round(self.se_ratio * C), dtype=y.dtype, name="se")(y)
         y = self.conv(self.dim, zero_init=True, name="conv3")(y, train)
         if noise is not None:
             y = drop_path(y, noise, block_index, rate)
@@ -174,13 +174,14 @@ class SqueezeExcite(nn.Module):
     """Scales channels by the sigmoid of two linear layers applied to their means over the map."""
 
     hidden: int
+    act: Callable[[jax.Array], jax.Array] = nn.relu
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Scales x: [B, H, W, C]."""
         gate = x.mean((1, 2), keepdims=True, dtype=jnp.promote_types(jnp.float32, self.dtype))
-        gate = nn.relu(dense(self.hidden, self.dtype, "fc1")(gate))
+        gate = self.act(dense(self.hidden, self.dtype, "fc1")(gate))
         return x * nn.sigmoid(dense(x.shape[-1], self.dtype, "fc2")(gate))
 
 
@@ -230,7 +231,7 @@ def _register(
         crop_pct=crop_pct,
         top1=top1,
         top1_source="reported by the paper of InceptionNeXt (RSB)" if top1 else "",
-        hub_id=f"timm/{name}.{weights}",
+        hub_id=f"timm/{name}.{weights}" if weights else "",
         licence="apache-2.0",
     )
     register_model(info, functools.partial(ResNet, **{**RESNET, "block_factory": block}))
@@ -239,6 +240,9 @@ def _register(
 _register("resnet50", (3, 4, 6, 3), top1=0.798)
 _register("resnet101", (3, 4, 23, 3), top1=0.813)
 _register("resnet152", (3, 8, 36, 3), top1=0.818)
+# The paper's first version has this depth and the stride on the first 1×1; nobody has published
+# weights of this one.
+_register("resnet200", (3, 24, 36, 3), weights="")
 # Widths of 4 channels for each group of the first stage.
 _register(
     "resnext101_32x4d",

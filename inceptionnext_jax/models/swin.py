@@ -1,9 +1,9 @@
-"""Swin-T, -S, -B and -L with windows of 7×7 at 224 pixels (ICCV 2021), as in timm.
+"""Swin-T, -S, -B and -L (ICCV 2021), as in timm: windows of 7×7 at 224 pixels, 12×12 at 384.
 
-Every other block shifts its windows by 3, except in the last stage, whose map is one window at the
-native size. Maps that windows do not divide are padded at the end, after the norm and the shift,
-with zeros that are attended to like other positions, as in timm. Backbones of dense systems are
-mmsegmentation's: they shift in the last stage too, and pad before the shift.
+Every other block shifts its windows by half of that, rounded down, except in the last stage, whose
+map is one window at the native size. Maps that windows do not divide are padded at the end, after
+the norm and the shift, with zeros that are attended to like other positions, as in timm. Backbones
+of dense systems are mmsegmentation's: they shift in the last stage too, and pad before the shift.
 """
 
 import functools
@@ -38,7 +38,6 @@ from inceptionnext_jax.models.names import (
 from inceptionnext_jax.models.network import ResidualNetwork, check_images
 from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
 
-_WINDOW = 7
 _NORM = functools.partial(LayerNorm, epsilon=1e-5)
 
 
@@ -47,11 +46,13 @@ class SwinTransformer(ResidualNetwork):
 
     Attributes:
       stage_dims: Channels per stage; heads have 32 each.
+      window: Rows and columns of a window.
       is_backbone: Whether windows are those of mmsegmentation, and images of any size are padded
         with zeros at the end to multiples of 4.
     """
 
     stage_dims: Sequence[int]
+    window: int = 7
     is_backbone: bool = False
 
     image_multiple: ClassVar[int] = 4
@@ -60,13 +61,17 @@ class SwinTransformer(ResidualNetwork):
         self.stem = Stem(
             self.stage_dims[0], 4, functools.partial(_NORM, dtype=self.dtype), self.dtype
         )
-        shifts = (3, 3, 3, 3 if self.is_backbone else 0)
+        half = self.window // 2
+        shifts = (half, half, half, half if self.is_backbone else 0)
         blocks = [
             [
                 functools.partial(
                     MetaFormerBlock,
                     mixer=functools.partial(
-                        WindowAttention, shift=shift if j % 2 else 0, pads_first=self.is_backbone
+                        WindowAttention,
+                        self.window,
+                        shift=shift if j % 2 else 0,
+                        pads_first=self.is_backbone,
                     ),
                     norm=_NORM,
                     dtype=self.dtype,
@@ -121,17 +126,19 @@ class PatchMerging(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Self-attention within windows of 7×7, with a learned bias for each relative position.
+    """Self-attention within windows, with a learned bias for each relative position.
 
-    Parameters: `qkv`, `proj`, `relative_position_bias_table` [169, heads].
+    Parameters: `qkv`, `proj`, `relative_position_bias_table` [(2 window - 1)², heads].
 
     Attributes:
+      window: Rows and columns of a window.
       shift: Positions by which the windows are moved; windows that then hold opposite borders of
         the map are masked.
       pads_first: Whether a map is padded before it is shifted, and not after.
       dtype: Type of the products.
     """
 
+    window: int
     shift: int = 0
     pads_first: bool = False
     dtype: DTypeLike = jnp.float32
@@ -139,7 +146,7 @@ class WindowAttention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Mixes x: [B, H, W, C]; heads have 32 channels."""
-        (B, H, W, C), k, s = x.shape, _WINDOW, self.shift
+        (B, H, W, C), k, s = x.shape, self.window, self.shift
         h, w = -(-H // k), -(-W // k)
         padding = ((0, 0), (0, h * k - H), (0, w * k - W), (0, 0))
         if self.pads_first:
@@ -254,50 +261,41 @@ _FAMILY = Family(
 
 
 def _register(
-    name: str, depths: tuple[int, ...], dim: int, weights: str = "ms_in1k", **info: Any
+    name: str,
+    depths: tuple[int, ...],
+    dim: int,
+    *,
+    top1: float,
+    source: str,
+    size: int = 224,
+    weights: str = "ms_in1k",
 ) -> None:
+    window = 7 if size == 224 else 12
+    architecture = f"{name.removesuffix(f'_{size}')}_patch4_window{window}_{size}"
     about = ModelInfo(
         name=name,
-        input_size=224,
+        input_size=size,
         stage_depths=depths,
         feature_strides=PYRAMID,
         family=_FAMILY,
-        crop_pct=0.9,
-        hub_id=f"timm/{name}_patch4_window7_224.{weights}",
+        crop_pct=0.9 if size == 224 else 1.0,
+        top1=top1,
+        top1_source=source,
+        hub_id=f"timm/{architecture}.{weights}",
         licence="mit",
-        **info,
     )
-    dims = (dim, 2 * dim, 4 * dim, 8 * dim)
-    register_model(about, functools.partial(SwinTransformer, stage_dims=dims))
+    settings: dict[str, Any] = {"stage_dims": (dim, 2 * dim, 4 * dim, 8 * dim), "window": window}
+    register_model(about, functools.partial(SwinTransformer, **settings))
 
 
 _TABLE = "reported by the paper of InceptionNeXt"
-_register(
-    "swin_tiny",
-    (2, 2, 6, 2),
-    96,
-    top1=0.813,
-    top1_source=_TABLE,
-)
-_register(
-    "swin_small",
-    (2, 2, 18, 2),
-    96,
-    top1=0.830,
-    top1_source=_TABLE,
-)
-_register(
-    "swin_base",
-    (2, 2, 18, 2),
-    128,
-    top1=0.835,
-    top1_source="reported by the paper of ConvNeXt",
-)
-_register(
-    "swin_large",
-    (2, 2, 18, 2),
-    192,
-    weights="ms_in22k_ft_in1k",
-    top1=0.863,
-    top1_source="reported by the paper of ConvNeXt (ImageNet-22K first)",
-)
+_CONVNEXT = "reported by the paper of ConvNeXt"
+_22K = f"{_CONVNEXT} (ImageNet-22K first)"
+_FROM_22K = "ms_in22k_ft_in1k"
+_DEEP = (2, 2, 18, 2)
+_register("swin_tiny", (2, 2, 6, 2), 96, top1=0.813, source=_TABLE)
+_register("swin_small", _DEEP, 96, top1=0.830, source=_TABLE)
+_register("swin_base", _DEEP, 128, top1=0.835, source=_CONVNEXT)
+_register("swin_base_384", _DEEP, 128, size=384, top1=0.845, source=_TABLE)
+_register("swin_large", _DEEP, 192, weights=_FROM_22K, top1=0.863, source=_22K)
+_register("swin_large_384", _DEEP, 192, size=384, weights=_FROM_22K, top1=0.873, source=_22K)

@@ -1,4 +1,4 @@
-"""DeiT-S and -B (ICML 2021) and ViT-B/16 at 384 pixels (ICLR 2021), as in timm.
+"""DeiT-S and -B (ICML 2021), and ViT-B/16 and -L/16 at 384 pixels (ICLR 2021), as in timm.
 
 Tokens are patches of 16×16 pixels and a class token, which alone is classified. DeiT's
 distillation token is left out, as in the tables that these networks reproduce.
@@ -108,13 +108,26 @@ class Tokens(nn.Module):
         token = self.param("cls_token", nn.initializers.normal(1e-6), (1, 1, C), wide)
         normal = nn.initializers.normal(0.02)
         table = self.param("pos_embed", normal, (1, 1 + self.grid**2, C), wide)
-        if (h, w) != (self.grid, self.grid):
-            native = table[:, 1:].reshape(1, self.grid, self.grid, C)
-            resized = jax.image.resize(native, (1, h, w, C), "cubic").reshape(1, h * w, C)
-            table = jnp.concatenate([table[:, :1], resized], axis=1)
+        table = resized_positions(table, self.grid, (h, w))
         first = jnp.broadcast_to(token, (B, 1, C)).astype(self.dtype)
         x = jnp.concatenate([first, x.reshape(B, h * w, C)], axis=1) + table.astype(self.dtype)
         return x[:, :, None]
+
+
+def resized_positions(table: jax.Array, grid: int, size: tuple[int, int]) -> jax.Array:
+    """Resizes position embeddings as timm does: bicubic, antialiased.
+
+    Args:
+      table: [1, 1 + grid², C], that of the class token first.
+      grid: Rows and columns of the native map.
+      size: Rows and columns of the result's.
+    """
+    if size == (grid, grid):
+        return table
+    C = table.shape[-1]
+    native = table[:, 1:].reshape(1, grid, grid, C)
+    resized = jax.image.resize(native, (1, *size, C), "cubic").reshape(1, -1, C)
+    return jnp.concatenate([table[:, :1], resized], axis=1)
 
 
 class ClassTokenHead(PlainHead):
@@ -133,25 +146,27 @@ _NAMES = (
 _FAMILY = Family((_NAMES,), layer_ids=with_last_block)
 
 
-def _register(name: str, dim: int, grid: int, **info: Any) -> None:
+def _register(name: str, dim: int, grid: int, depth: int = 12, **info: Any) -> None:
     about = ModelInfo(
         name=name,
         input_size=_PATCH * grid,
-        stage_depths=(12,),
+        stage_depths=(depth,),
         family=_FAMILY,
-        top1_source="reported by the paper of InceptionNeXt",
         licence="apache-2.0",
         **info,
     )
     register_model(about, functools.partial(VisionTransformer, dim=dim, grid=grid))
 
 
+_TABLE = "reported by the paper of InceptionNeXt"
+_HALF: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 _register(
     "deit_small",
     384,
     14,
     crop_pct=0.9,
     top1=0.798,
+    top1_source=_TABLE,
     hub_id="timm/deit_small_patch16_224.fb_in1k",
 )
 _register(
@@ -160,15 +175,36 @@ _register(
     14,
     crop_pct=0.9,
     top1=0.818,
+    top1_source=_TABLE,
     hub_id="timm/deit_base_patch16_224.fb_in1k",
+)
+_register(
+    "deit_base_384",
+    768,
+    24,
+    crop_pct=1.0,
+    top1=0.831,
+    top1_source=_TABLE,
+    hub_id="timm/deit_base_patch16_384.fb_in1k",
 )
 _register(
     "vit_base_384",
     768,
     24,
     crop_pct=1.0,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
+    **_HALF,
     top1=0.779,
+    top1_source=_TABLE,
     hub_id="timm/vit_base_patch16_384.augreg_in1k",
+)
+_register(
+    "vit_large_384",
+    1024,
+    24,
+    depth=24,
+    crop_pct=1.0,
+    **_HALF,
+    top1=0.852,
+    top1_source="reported by the paper of ConvNeXt (ImageNet-22K first)",
+    hub_id="timm/vit_large_patch16_384.augreg_in21k_ft_in1k",
 )

@@ -10,6 +10,7 @@ from flax import linen
 
 from inceptionnext_jax import create_model, model_info
 from inceptionnext_jax.convert import from_torch, to_torch
+from inceptionnext_jax.convert.tables import family, locate
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.deploy import deploy
 from inceptionnext_jax.models.layers.conv_norm import ConvNorm
@@ -27,6 +28,7 @@ from tests.models.oracle import (
     state,
 )
 
+NOT_LEARNED = re.compile("relative_position_index|attn_mask")
 QUICKLY = {"xla_backend_optimization_level": 0}
 
 # Ours -> timm's.
@@ -34,6 +36,7 @@ TIMMS = {
     "resnet50": "resnet50",
     "resnet101": "resnet101",
     "resnet152": "resnet152",
+    "resnet200": "resnet200",
     "resnext101_32x4d": "resnext101_32x4d",
     "resnext101_64x4d": "resnext101_64x4d",
     "regnety_4g": "regnety_040",
@@ -46,12 +49,29 @@ TIMMS = {
     "poolformer_m48": "poolformer_m48",
     "deit_small": "deit_small_patch16_224",
     "deit_base": "deit_base_patch16_224",
+    "deit_base_384": "deit_base_patch16_384",
     "vit_base_384": "vit_base_patch16_384",
+    "vit_large_384": "vit_large_patch16_384",
     "swin_tiny": "swin_tiny_patch4_window7_224",
     "swin_small": "swin_small_patch4_window7_224",
     "swin_base": "swin_base_patch4_window7_224",
     "swin_large": "swin_large_patch4_window7_224",
+    "swin_base_384": "swin_base_patch4_window12_384",
+    "swin_large_384": "swin_large_patch4_window12_384",
+    "focalnet_tiny": "focalnet_tiny_lrf",
+    "focalnet_small": "focalnet_small_lrf",
+    "focalnet_base": "focalnet_base_lrf",
+    "efficientnet_b3": "tf_efficientnet_b3",
+    "efficientnet_b4": "tf_efficientnet_b4",
+    "efficientnet_b5": "tf_efficientnet_b5",
+    "efficientnet_b6": "tf_efficientnet_b6",
+    "efficientnet_b7": "tf_efficientnet_b7",
+    "bit_r101x3_384": "resnetv2_101x3_bit",
+    "bit_r152x4_480": "resnetv2_152x4_bit",
+    "tnt_small": "tnt_s_legacy_patch16_224",
 }
+UNPUBLISHED = {"resnet200"}  # no weights
+EVALUATED_AT = {"bit_r101x3_384": 448}  # by timm
 # One of each family: blocks per stage, and an unusual size that the network accepts.
 SHALLOW = {
     "resnet50": ((1, 2, 1, 1), (70, 97)),
@@ -60,6 +80,10 @@ SHALLOW = {
     "poolformer_s12": ((1, 2, 1, 1), (70, 97)),
     "deit_small": ((2,), (48, 80)),
     "swin_tiny": ((2, 2, 1, 2), (60, 92)),
+    "swin_base_384": ((2, 2, 1, 2), (100, 140)),
+    "focalnet_tiny": ((1, 2, 1, 1), (70, 97)),
+    "efficientnet_b3": ((1, 2, 1, 1, 2, 1, 1), (70, 97)),
+    "tnt_small": ((2,), (224, 224)),
 }
 
 
@@ -74,18 +98,24 @@ def shallow(timm, name):
         "resnext101_32x4d": {"layers": depths},
         "deit_small": {"depth": depths[0], "dynamic_img_size": True},
         "swin_tiny": {"depths": depths, "strict_img_size": False},
+        "swin_base_384": {"depths": depths, "strict_img_size": False},
+        "tnt_small": {"depth": depths[0]},
     }
     oracle = timm.create_model(TIMMS[name], num_classes=5, **options.get(name, {}))
-    if name == "poolformer_s12":
-        for stage, depth in zip(oracle.stages, depths, strict=True):
+    if name in ("poolformer_s12", "focalnet_tiny"):
+        stages = oracle.stages if name == "poolformer_s12" else oracle.layers
+        for stage, depth in zip(stages, depths, strict=True):
             stage.blocks = stage.blocks[:depth]
+    if name == "efficientnet_b3":
+        for i, depth in enumerate(depths):
+            oracle.blocks[i] = oracle.blocks[i][:depth]
     if name == "regnety_4g":
         for stage, depth in zip((oracle.s1, oracle.s2, oracle.s3, oracle.s4), depths, strict=True):
             for block in list(stage._modules)[depth:]:
                 delattr(stage, block)
     with torch.no_grad():
         for key, value in oracle.named_parameters():
-            if key.endswith(("cls_token", "pos_embed", "bias_table")):
+            if key.endswith(("cls_token", "pos_embed", "bias_table", "_pos")):
                 value.normal_()
     return randomise(oracle)
 
@@ -118,11 +148,25 @@ def test_vision_transformer_at_its_native_size_equals_timm(timm):
     assert relative_error(logits(model, variables, x), logits_of(oracle, x)) < 1e-5
 
 
+def test_transformer_in_transformer_at_another_size_equals_timm(timm):
+    from timm.layers import resample_abs_pos_embed
+
+    oracle = shallow(timm, "tnt_small")
+    variables = from_torch("tnt_small", state(oracle), stage_depths=(2,))
+    model = create_model("tnt_small", num_classes=5, stage_depths=(2,))
+    theirs = oracle.state_dict()
+    theirs["patch_pos"] = resample_abs_pos_embed(theirs["patch_pos"], [3, 5])
+    small = timm.create_model(TIMMS["tnt_small"], num_classes=5, depth=2, img_size=(48, 80))
+    small.load_state_dict(theirs)
+    x = images((2, 48, 80, 3))
+    assert relative_error(logits(model, variables, x), logits_of(small.eval(), x)) < 1e-5
+
+
 def test_features_are_stage_maps_and_classify_gives_the_logits(pair):
     name, _, model, variables = pair
     x = images((2, 64, 96, 3))
     maps = jax.eval_shape(lambda v: model.apply(v, x, method="features"), variables)
-    if name == "deit_small":
+    if name in ("deit_small", "tnt_small"):
         assert [m.shape for m in maps] == [(2, 4, 6, 384)]
         with pytest.raises(UserError, match="class token"):
             model.apply(variables, maps[0], method="classify")
@@ -142,7 +186,7 @@ def test_deployed_equals_the_original(pair):
     name, _, model, variables = pair
     x = images((2, *SHALLOW[name][1], 3))
     small, folded = deploy(model, variables)
-    if name in ("deit_small", "swin_tiny"):  # nothing to fold
+    if name.startswith(("deit", "swin", "focal", "tnt")):  # nothing to fold
         assert (small, folded) == (model, variables)
         return
     assert set(folded) == {"params"}
@@ -202,30 +246,49 @@ PRINTED = {
     "regnety_16g": "15.9",
     "deit_small": "4.6",
     "deit_base": "17.6",
+    "deit_base_384": "55.5",
     "vit_base_384": "55.5",
+    "vit_large_384": "191.1",
     "swin_tiny": "4.5",
     "swin_small": "8.7",
     "swin_base": "15.4",
     "swin_large": "34.5",
+    "swin_base_384": "47.1",
+    "swin_large_384": "103.9",
+    "tnt_small": "5.2",
+    "focalnet_tiny": "4.5",
+    "focalnet_small": "8.7",
+    "focalnet_base": "15.4",
+    "efficientnet_b3": "1.8",
 }
 # Printed, and the sum of the layers; listed in docs/reproducing.md.
-NOT_RECONCILED = {"resnet101": ("7.9", "7.8"), "resnet152": ("11.6", "11.5")}
+NOT_RECONCILED = {
+    "resnet101": ("7.9", "7.8"),
+    "resnet152": ("11.6", "11.5"),
+    "efficientnet_b4": ("4.2", "4.4"),
+    "efficientnet_b5": ("9.9", "10.3"),
+    "efficientnet_b6": ("19.0", "19.1"),
+    "efficientnet_b7": ("37.0", "37.7"),
+    "bit_r101x3_384": ("204.6", "204.2"),
+    "bit_r152x4_480": ("840.5", "839.3"),
+}
 
 
 @pytest.mark.parametrize("name", [*PRINTED, *NOT_RECONCILED])
 def test_macs_round_to_the_papers_digits(name):
     info, macs = model_info(name), model_info(name).macs
-    if name.startswith(("deit", "vit", "swin")):
+    if name.startswith(("deit", "vit", "swin", "tnt")):
         macs = count_macs(create_model(name), info.input_size, attention=True)
     expected = PRINTED.get(name) or NOT_RECONCILED[name][1]
     assert f"{macs / 1e9:.1f}" == expected
 
 
-@pytest.mark.parametrize("name", TIMMS)
+@pytest.mark.parametrize("name", sorted(TIMMS.keys() - UNPUBLISHED))
 def test_preprocessing_and_licence_are_those_of_the_weights(timm, name):
     info = model_info(name)
     theirs = timm.get_pretrained_cfg(info.hub_id.removeprefix("timm/"))
-    assert (theirs.hf_hub_id, theirs.input_size) == (info.hub_id, (3, *[info.input_size] * 2))
+    size = EVALUATED_AT.get(name, info.input_size)
+    assert (theirs.hf_hub_id, theirs.input_size) == (info.hub_id, (3, size, size))
     assert (theirs.crop_pct, theirs.interpolation) == (info.crop_pct, info.interpolation)
     assert (theirs.mean, theirs.std, theirs.license) == (info.mean, info.std, info.licence)
 
@@ -355,6 +418,26 @@ def test_deployed_networks_are_not_trained_and_need_statistics():
         jax.eval_shape(lambda v: small.apply(v, images((2, 32, 32, 3)), train=True), folded)
     with pytest.raises(UserError, match="statistics"):
         deploy(model, {"params": variables["params"]})
+
+
+@pytest.mark.parametrize("name", TIMMS)
+def test_names_and_shapes_are_timms(timm, name):
+    """Of all arrays at full depth; values are those of the shallow networks."""
+    import torch
+
+    with torch.device("meta"):
+        theirs = timm.create_model(TIMMS[name]).state_dict()
+    expected = {
+        key: tuple(value.shape) for key, value in theirs.items() if "num_batches" not in key
+    }
+    model, found = create_model(name), {}
+    x = jax.ShapeDtypeStruct((1, 64, 64, 3), "float32")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(
+        jax.eval_shape(model.init, jax.random.key(0), x)
+    ):
+        key, layout = locate(family(name).naming("timm"), tuple(part.key for part in path[1:]))
+        found[key] = layout.to_torch(np.broadcast_to(np.float32(0), leaf.shape)).shape
+    assert found == {key: shape for key, shape in expected.items() if not NOT_LEARNED.search(key)}
 
 
 def test_state_dicts_survive_conversion_and_load_strictly(pair):

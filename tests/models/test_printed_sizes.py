@@ -71,11 +71,27 @@ OTHERS = [
     ("DeiT-S", "deit_small", 224, "22", "4.6"),
     ("DeiT-B", "deit_base", 224, "87", "17.6"),
     ("ViT-B, 384", "vit_base_384", 384, "87", "55.4"),
-    ("DeiT-B, 384", "vit_base_384", 384, "86", "55.4"),
+    ("DeiT-B, 384", "deit_base_384", 384, "86", "55.4"),
+    ("ViT-L, 384", "vit_large_384", 384, "305", "191.1"),
     ("Swin-T", "swin_tiny", 224, "29", "4.5"),
     ("Swin-S", "swin_small", 224, "50", "8.7"),
     ("Swin-B", "swin_base", 224, "88", "15.4"),
     ("Swin-L", "swin_large", 224, "197", "34.5"),
+    ("Swin-B, 384", "swin_base_384", 384, "88", "47.1"),
+    ("Swin-B, 384, of ImageNet-22K", "swin_base_384", 384, "88", "47.0"),
+    ("Swin-L, 384", "swin_large_384", 384, "197", "103.9"),
+    ("TNT-S", "tnt_small", 224, "24", "5.2"),
+    ("FocalNet-T", "focalnet_tiny", 224, "29", "4.5"),
+    ("FocalNet-S", "focalnet_small", 224, "50", "8.7"),
+    ("FocalNet-B", "focalnet_base", 224, "89", "15.4"),
+    ("PVT-Medium", "pvt_medium", 224, "44", "6.7"),
+    ("EffNet-B3", "efficientnet_b3", 300, "12", "1.8"),
+    ("EffNet-B4", "efficientnet_b4", 380, "19", "4.2"),
+    ("EffNet-B5", "efficientnet_b5", 456, "30", "9.9"),
+    ("EffNet-B6", "efficientnet_b6", 528, "43", "19.0"),
+    ("EffNet-B7", "efficientnet_b7", 600, "66", "37.0"),
+    ("R-101x3", "bit_r101x3_384", 384, "388", "204.6"),
+    ("R-152x4", "bit_r152x4_480", 480, "937", "840.5"),
 ]
 PRINTED = [row for row in INCEPTIONNEXT + CONVNEXT + OTHERS if row[1] in list_models()]
 
@@ -89,6 +105,13 @@ UNRECONCILED = {
     ("DeiT-B, 384", "86"): "87",
     ("DeiT-B, 384", "55.4"): "55.5",
     ("Swin-T", "29"): "28",
+    ("Swin-B, 384, of ImageNet-22K", "47.0"): "47.1",
+    ("EffNet-B4", "4.2"): "4.4",
+    ("EffNet-B5", "9.9"): "10.3",
+    ("EffNet-B6", "19.0"): "19.1",
+    ("EffNet-B7", "37.0"): "37.7",
+    ("R-101x3", "204.6"): "204.2",
+    ("R-152x4", "840.5"): "839.3",
 }
 
 

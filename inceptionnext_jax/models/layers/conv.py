@@ -38,11 +38,12 @@ def strided_conv(
     stride: int,
     dtype: DTypeLike,
     name: str | None = None,
-    padding: int | None = None,
+    padding: int | str | None = None,
     **options: Any,
 ) -> nn.Conv:
     """Makes a convolution with PyTorch's padding: equal on all sides, by default (size - 1) // 2.
 
+    padding: zeros on every side, or "SAME" for TensorFlow's padding, larger at the end if odd.
     `options` are those of `nn.Conv`.
     """
     pad = (size - 1) // 2 if padding is None else padding

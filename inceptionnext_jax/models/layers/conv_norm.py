@@ -21,11 +21,13 @@ class ConvNorm(nn.Module):
     Attributes:
       features: Channels of the output.
       size: Height and width of the kernel.
-      stride: Stride; the padding is (size - 1) // 2 on all sides.
+      stride: Stride.
+      padding: Zeros on all sides, None for (size - 1) // 2, or "SAME" for TensorFlow's padding.
       groups: Number of groups of channels that are convolved separately.
       norm: "batch", "layer" or None.
       bias: Whether the convolution has a bias; folding a norm adds one.
       act: Activation after the norm.
+      epsilon: Epsilon of a BatchNorm.
       zero_init: Whether the norm's scale begins as 0.
       bn_group_size: Images that share training statistics; 0 is the whole batch.
       folded: Whether a BatchNorm is folded into the convolution.
@@ -35,10 +37,12 @@ class ConvNorm(nn.Module):
     features: int
     size: int = 1
     stride: int = 1
+    padding: int | str | None = None
     groups: int = 1
     norm: str | None = "batch"
     bias: bool = False
     act: Callable[[jax.Array], jax.Array] | None = None
+    epsilon: float = 1e-5
     zero_init: bool = False
     bn_group_size: int = 0
     folded: bool = False
@@ -59,7 +63,13 @@ class ConvNorm(nn.Module):
         x = self._conv(self.bias or folds)(x)
         if self.norm == "batch" and not folds:
             scale = 0.0 if self.zero_init else 1.0
-            norm = BatchNorm(self.bn_group_size, scale_init=scale, dtype=self.dtype, name="norm")
+            norm = BatchNorm(
+                self.bn_group_size,
+                epsilon=self.epsilon,
+                scale_init=scale,
+                dtype=self.dtype,
+                name="norm",
+            )
             x = norm(x, train, valid)
         elif self.norm == "layer":
             x = LayerNorm(dtype=self.dtype, name="norm")(x)
@@ -73,6 +83,7 @@ class ConvNorm(nn.Module):
             self.stride,
             self.dtype,
             "conv",
+            self.padding,
             feature_group_count=self.groups,
             use_bias=use_bias,
             kernel_init=self._kernel_init(),

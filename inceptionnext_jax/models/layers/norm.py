@@ -134,6 +134,35 @@ class LayerNorm(nn.Module):
         return x.astype(self.dtype)
 
 
+class GroupNorm(nn.Module):
+    """Normalises groups of neighbouring channels of an image over all its positions.
+
+    Parameters `scale`, `bias` [C], at least float32.
+
+    Attributes:
+      groups: Number of groups.
+      epsilon: Added to the variance.
+      dtype: Type of the result.
+    """
+
+    groups: int = 32
+    epsilon: float = 1e-5
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Normalises x: [B, H, W, C], in training or not; returns the same shape in `dtype`."""
+        B, H, W, C = x.shape
+        wide = jnp.promote_types(jnp.float32, self.dtype)
+        groups = x.astype(wide).reshape(B, H, W, self.groups, C // self.groups)
+        centred = groups - groups.mean((1, 2, 4), keepdims=True)
+        var = jnp.square(centred).mean((1, 2, 4), keepdims=True)
+        x = (centred * lax.rsqrt(var + self.epsilon)).reshape(B, H, W, C)
+        scale = self.param("scale", nn.initializers.ones, (C,), wide)
+        bias = self.param("bias", nn.initializers.zeros, (C,), wide)
+        return (x * scale + bias).astype(self.dtype)
+
+
 class NoNorm(nn.Module):
     """The identity, in place of a norm that is folded into adjacent weights."""
 
