@@ -13,6 +13,7 @@ from inceptionnext_jax.models import regnet as _regnet  # noqa: F401
 from inceptionnext_jax.models import resnet as _resnet  # noqa: F401
 from inceptionnext_jax.models import roadmap as _roadmap  # noqa: F401
 from inceptionnext_jax.models import swin as _swin  # noqa: F401
+from inceptionnext_jax.models import t2t_vit as _t2t_vit  # noqa: F401
 from inceptionnext_jax.models import tnt as _tnt  # noqa: F401
 from inceptionnext_jax.models import vanillanet as _vanillanet  # noqa: F401
 from inceptionnext_jax.models import vit as _vit  # noqa: F401

@@ -24,6 +24,7 @@ class MetaFormerBlock(nn.Module):
       mixer: Factory of the token mixer, given `dtype` and `name`.
       norm: Factory of the norms, given the same.
       mixer_name: Name of the mixer in the parameters.
+      mlp_ratio: Hidden channels of the MLP over C.
       layer_scale_init: Initial value of gamma1 and gamma2; 0 for none.
       dtype: Compute type.
     """
@@ -31,6 +32,7 @@ class MetaFormerBlock(nn.Module):
     mixer: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     mixer_name: str = "attn"
+    mlp_ratio: int = 4
     layer_scale_init: float = 0.0
     dtype: DTypeLike = jnp.float32
 
@@ -45,7 +47,7 @@ class MetaFormerBlock(nn.Module):
     ) -> jax.Array:
         """Maps x: [B, H, W, C] to the same shape; arguments are those of `metanext.Block`."""
         mixer = self.mixer(dtype=self.dtype, name=self.mixer_name)
-        mlp = Mlp(4 * x.shape[-1], self.dtype, name="mlp")
+        mlp = Mlp(self.mlp_ratio * x.shape[-1], self.dtype, name="mlp")
         for i, layer in enumerate((mixer, mlp)):
             y = layer(self.norm(dtype=self.dtype, name=f"norm{i + 1}")(x))
             if layer is mixer:

@@ -110,7 +110,7 @@ def test_maps_at_the_default_layer_equal_hooks_in_other_families(timm, name, met
     import torch
 
     from tests.models import torch_vanillanet
-    from tests.models.test_comparators import SHALLOW, shallow
+    from tests.models.comparators import SHALLOW, shallow
 
     if name == "vanillanet_5":
         oracle, options = torch_vanillanet.make((512, 1024, 2048, 4096), (2, 2, 2)), {}

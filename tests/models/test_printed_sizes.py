@@ -80,6 +80,8 @@ OTHERS = [
     ("Swin-B, 384", "swin_base_384", 384, "88", "47.1"),
     ("Swin-B, 384, of ImageNet-22K", "swin_base_384", 384, "88", "47.0"),
     ("Swin-L, 384", "swin_large_384", 384, "197", "103.9"),
+    ("T2T-ViT-14", "t2t_vit_14", 224, "22", "4.8"),
+    ("T2T-ViT-19", "t2t_vit_19", 224, "39", "8.5"),
     ("TNT-S", "tnt_small", 224, "24", "5.2"),
     ("FocalNet-T", "focalnet_tiny", 224, "29", "4.5"),
     ("FocalNet-S", "focalnet_small", 224, "50", "8.7"),

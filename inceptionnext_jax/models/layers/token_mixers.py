@@ -137,12 +137,14 @@ class Attention(nn.Module):
 
     Attributes:
       head_dim: Channels of a head, as in DeiT.
+      qkv_bias: Whether queries, keys and values have a bias.
       dilation: Ignored, since every position sees every other.
       impl: Ignored.
       dtype: Type of the products; the softmax is at least float32.
     """
 
     head_dim: int = 64
+    qkv_bias: bool = True
     dilation: int = 1
     impl: str = "auto"
     dtype: DTypeLike = jnp.float32
@@ -156,12 +158,17 @@ class Attention(nn.Module):
                 f"{C} channels do not divide into attention heads of {self.head_dim}; "
                 f"use a multiple of {self.head_dim}"
             )
-        x = self_attention(x.reshape(B, H * W, C), self.head_dim, self.dtype)
+        tokens = x.reshape(B, H * W, C)
+        x = self_attention(tokens, self.head_dim, self.dtype, qkv_bias=self.qkv_bias)
         return x.reshape(B, H, W, C)
 
 
 def self_attention(
-    x: jax.Array, head_dim: int, dtype: DTypeLike, bias: jax.Array | None = None
+    x: jax.Array,
+    head_dim: int,
+    dtype: DTypeLike,
+    bias: jax.Array | None = None,
+    qkv_bias: bool = True,
 ) -> jax.Array:
     """Computes multi-head self-attention of x: [..., N, C] within a compact method.
 
@@ -172,10 +179,11 @@ def self_attention(
       head_dim: Channels of a head.
       dtype: Type of the products; the softmax is at least float32.
       bias: [..., heads, N, N], added to the scores of queries (last but one axis) and keys.
+      qkv_bias: Whether `qkv` has a bias.
     """
     *outer, N, C = x.shape
     wide = param_dtype(dtype)
-    x = dense(3 * C, dtype, "qkv")(x).reshape(*outer, N, 3, -1, head_dim)
+    x = dense(3 * C, dtype, "qkv", use_bias=qkv_bias)(x).reshape(*outer, N, 3, -1, head_dim)
     query, key, value = jnp.moveaxis(x, -3, 0)
     scores = jnp.einsum("...qhd,...khd->...hqk", query * head_dim**-0.5, key).astype(wide)
     if bias is not None:
