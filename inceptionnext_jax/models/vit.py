@@ -51,7 +51,7 @@ class VisionTransformer(ResidualNetwork):
 
     def setup(self) -> None:
         norm = functools.partial(LayerNorm, epsilon=1e-6)
-        self.stem = Tokens(self.dim, self.grid, self.dtype)
+        self.stem: nn.Module = Tokens(self.dim, self.grid, self.dtype)
         block = functools.partial(MetaFormerBlock, mixer=Attention, norm=norm, dtype=self.dtype)
         self.stages = self.make_stages([[block] * depth for depth in self.stage_depths])
         self.classifier = ClassTokenHead(
