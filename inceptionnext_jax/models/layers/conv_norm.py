@@ -22,30 +22,30 @@ class ConvNorm(nn.Module):
       features: Channels of the output.
       size: Height and width of the kernel.
       stride: Stride.
-      padding: Zeros on all sides, None for (size - 1) // 2, or "SAME" for TensorFlow's padding.
       groups: Number of groups of channels that are convolved separately.
       norm: "batch", "layer" or None.
       bias: Whether the convolution has a bias; folding a norm adds one.
       act: Activation after the norm.
-      epsilon: Epsilon of a BatchNorm.
       zero_init: Whether the norm's scale begins as 0.
       bn_group_size: Images that share training statistics; 0 is the whole batch.
       folded: Whether a BatchNorm is folded into the convolution.
+      padding: Zeros on all sides, None for (size - 1) // 2, or "SAME" for TensorFlow's padding.
+      epsilon: Epsilon of a BatchNorm.
       dtype: Compute type.
     """
 
     features: int
     size: int = 1
     stride: int = 1
-    padding: int | str | None = None
     groups: int = 1
     norm: str | None = "batch"
     bias: bool = False
     act: Callable[[jax.Array], jax.Array] | None = None
-    epsilon: float = 1e-5
     zero_init: bool = False
     bn_group_size: int = 0
     folded: bool = False
+    padding: int | str | None = None
+    epsilon: float = 1e-5
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
