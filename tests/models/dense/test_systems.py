@@ -73,7 +73,10 @@ def test_every_kind_of_backbone_makes_both_systems(backbone):
 def test_systems_are_listed_where_no_classifier_matches():
     assert "upernet_inceptionnext_tiny" in inx.list_models("upernet_*")
     assert inx.list_models("semantic_fpn_swin*") == (
-        [f"semantic_fpn_swin_{size}" for size in ("base", "large", "small", "tiny")]
+        [
+            f"semantic_fpn_swin_{size}"
+            for size in ("base", "base_384", "large", "large_384", "small", "tiny")
+        ]
     )
     assert not set(inx.list_models("*")) & set(system_names())
     assert not set(inx.list_models("*_tiny")) & set(system_names())
