@@ -66,6 +66,7 @@ def sections() -> dict[str, str]:
     return {
         "peers": "".join(_peer_table(r) for r in latest("infer", "train", "segmentation")),
         "mixer": "".join(_mixer_table(record["results"]) for record in latest("mixer")),
+        "detection": "".join(_detection_tables(record) for record in latest("detection")),
         "programs": _program_table(),
     }
 
@@ -84,6 +85,45 @@ def _peer_table(record: Record) -> str:
         text = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" if ratio else ""
         lines.append(f"| {name} | {1e3 * peer['seconds']['median']:.1f} | {text} |\n")
     return "".join(lines)
+
+
+def _detection_tables(record: Record) -> str:
+    """Parts of each network at each size, and the memory of a step by form of RoIAlign."""
+    results, device = record["results"], record["device"]["cpu"]
+    lines = []
+    for case, found in results.items():
+        if not isinstance(found, dict) or "inference" not in found:
+            continue
+        made = f"{found['detections']} detections"
+        if "proposals" in found:
+            made = f"{found['proposals']} proposals, {made}"
+        lines += [
+            f"\n**{case}** ({device}, one core, {results['unit']}; {made})\n\n",
+            "| part | inference | share | training step | share |\n|---|---|---|---|---|\n",
+        ]
+        for name in dict.fromkeys((*found["inference"], *found["training"])):
+            cells = []
+            for mode in ("inference", "training"):
+                part = found[mode].get(name)
+                cells += [f"{part['seconds']:.3g} s", f"{part['share']:.1%}"] if part else ["", ""]
+            lines.append(f"| {name} | {' | '.join(cells)} |\n")
+        others = "; ".join(f"{twin}: {_twin(times)}" for twin, times in found["twins"].items())
+        lines.append(f"\nTwins: {others}.\n")
+    if memory := results.get("memory"):
+        of_forms = ", ".join(
+            f"{size / 2**30:.2f} GiB with RoIAlign's form `{form}`"
+            for form, size in memory["temporary_bytes"].items()
+        )
+        height, width = memory["size"]
+        lines.append(
+            f"\nTemporaries of a training step of {memory['model']}, batch {memory['batch']}, "
+            f"{height} × {width}, float32, by XLA's account: {of_forms}.\n"
+        )
+    return "".join(lines)
+
+
+def _twin(times: Any) -> str:
+    return times if isinstance(times, str) else ", ".join(f"{k} {v}" for k, v in times.items())
 
 
 def _mixer_table(results: Record) -> str:

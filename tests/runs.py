@@ -2,9 +2,13 @@
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +80,25 @@ def two_processes(*flags: str, devices: int = 2, timeout: float = 300) -> None:
     for process in processes:
         _, errors = process.communicate(timeout=timeout)
         assert process.returncode == 0, errors.decode()
+
+
+def killed_at_random(flags: Sequence[str], kills: int) -> None:
+    """Runs main.py with SIGKILLs after its start, and to the end."""
+    rng = random.Random(0)
+    command = [sys.executable, "main.py", *flags]
+    for _ in range(kills):
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True
+        )
+        started = any(
+            "started from" in line or "resumed from" in line for line in process.stdout or ()
+        )
+        if not started:  # it had finished
+            break
+        time.sleep(rng.uniform(0, 8))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    main_py(*flags, check=True)
 
 
 def environment(devices: int = 1) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """The scenes of `digit_scenes` as images with objects: each digit with its box and its mask."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,24 +22,16 @@ from inceptionnext_jax.data.instances import (
     categories,
     ground_truth_of,
 )
+from inceptionnext_jax.data.made_images import MadeImages
 
 CLASS_NAMES = tuple(map(str, range(10)))
 CATEGORY_IDS = tuple(range(1, 11))  # COCO's tools have no category 0
 
 
-@dataclass(frozen=True)
-class DigitInstances:
+class DigitInstances(MadeImages):
     """Scenes with their visible digits; area is the number of visible pixels."""
 
-    length: int
-    split: int
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Example:
-        if not 0 <= index < self.length:
-            raise IndexError(index)
+    def _make(self, index: int) -> Example:
         made = scene(0, self.split, index)
         instances = Instances(
             image_id=index + 1,

@@ -9,7 +9,6 @@ digits and another region of the photographs.
 import colorsys
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from PIL import Image
 from inceptionnext_jax.data.dataset import Example
 from inceptionnext_jax.data.digits import split_digits
 from inceptionnext_jax.data.label_maps import LabelMapDataset, LabelRule, voc_palette
+from inceptionnext_jax.data.made_images import MadeImages
 from inceptionnext_jax.data.sampler import image_uniforms
 
 NUM_TRAIN, NUM_EVAL = 1000, 100
@@ -171,19 +171,10 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
     return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
 
 
-@dataclass(frozen=True)
-class DigitScenes:
+class DigitScenes(MadeImages):
     """Scenes as images with label maps."""
 
-    length: int
-    split: int
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Example:
-        if not 0 <= index < self.length:
-            raise IndexError(index)
+    def _make(self, index: int) -> Example:
         made = scene(0, self.split, index)
         return Example(made.image, made.label_map, scene_name(self.split, index))
 

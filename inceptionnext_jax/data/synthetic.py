@@ -3,8 +3,8 @@
 import numpy as np
 
 from inceptionnext_jax.data.dataset import Dataset, Example
+from inceptionnext_jax.data.made_images import SyntheticImages, class_names
 from inceptionnext_jax.data.sampler import hash_indices, splitmix64
-from inceptionnext_jax.data.synthetic_images import SyntheticImages, class_names
 
 NUM_TRAIN, NUM_EVAL, NUM_CLASSES = 1_281_167, 100, 1000
 
@@ -16,9 +16,9 @@ class SyntheticSource(SyntheticImages):
     size is balanced.
     """
 
-    def _make(self, index: int, stream: int, name: str) -> Example:
+    def _make(self, index: int) -> Example:
         label = index % self.num_classes
-        return Example(self._pixels(stream, label), label, name)
+        return Example(self._pixels(self.stream(index), label), label, self.name(index))
 
     def _pixels(self, stream: int, label: int) -> np.ndarray:
         size = self.image_size
@@ -39,7 +39,7 @@ def open_synthetic(*, image_size: int, num_classes: int | None, seed: int) -> Da
     classes = num_classes or NUM_CLASSES
     return Dataset(
         name="synthetic",
-        train=SyntheticSource(NUM_TRAIN, image_size, classes, seed, split=0),
-        eval=SyntheticSource(NUM_EVAL, image_size, classes, seed, split=1),
+        train=SyntheticSource(NUM_TRAIN, 0, image_size, classes, seed),
+        eval=SyntheticSource(NUM_EVAL, 1, image_size, classes, seed),
         class_names=class_names(classes),
     )

@@ -13,8 +13,8 @@ from inceptionnext_jax.data.instances import (
     categories,
     ground_truth_of,
 )
+from inceptionnext_jax.data.made_images import SyntheticImages, class_names
 from inceptionnext_jax.data.sampler import hash_indices, image_uniforms
-from inceptionnext_jax.data.synthetic_images import SyntheticImages, class_names
 
 NUM_TRAIN, NUM_EVAL, NUM_CLASSES = 117_266, 20, 80  # as many as COCO 2017 has
 _OBJECTS = 7  # of an image, as in COCO on average
@@ -26,7 +26,8 @@ class SyntheticInstances(SyntheticImages):
     Images are 3 : 4, every other one upright.
     """
 
-    def _make(self, index: int, stream: int, name: str) -> Example:
+    def _make(self, index: int) -> Example:
+        stream = self.stream(index)
         height, width = self._size(index)
         noise = hash_indices(self.seed, stream, -(-height * width // 8)).view(np.uint8)
         image = np.repeat(noise[: height * width].reshape(height, width, 1) % 64, 3, axis=2)
@@ -50,7 +51,7 @@ class SyntheticInstances(SyntheticImages):
             area=sides.prod(0).astype(np.float64),
             masks=tuple(masks),
         )
-        return Example(image, instances, name)
+        return Example(image, instances, self.name(index))
 
     @property
     def sizes(self) -> np.ndarray:
@@ -85,8 +86,8 @@ def open_synthetic_instances(
     count = num_classes or NUM_CLASSES
     return InstanceDataset(
         name="synthetic",
-        train=SyntheticInstances(NUM_TRAIN, image_size, count, seed, split=0),
-        eval=SyntheticInstances(NUM_EVAL, image_size, count, seed, split=1),
+        train=SyntheticInstances(NUM_TRAIN, 0, image_size, count, seed),
+        eval=SyntheticInstances(NUM_EVAL, 1, image_size, count, seed),
         class_names=class_names(count),
         category_ids=tuple(range(1, count + 1)),
         has_masks=True,

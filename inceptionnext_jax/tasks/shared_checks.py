@@ -53,3 +53,13 @@ def check_metric_of_views(config: ConfigDict) -> list[str]:
         f"checkpoint.best_metric={metric} is measured with several views only; set eval.scales or "
         f"eval.flip, or take {metric.removesuffix('_ms')}"
     ]
+
+
+def check_num_classes(config: ConfigDict, classes: int) -> list[str]:
+    """Returns a sentence where `model.num_classes` is not the number of classes in the data."""
+    if config.model.num_classes in (None, classes):
+        return []
+    return [
+        f"model.num_classes={config.model.num_classes}, but data.name={config.data.name!r} has "
+        f"{classes} classes; leave it unset"
+    ]

@@ -98,6 +98,11 @@ class DenseSystem(nn.Module):
         return self.clone(backbone=backbone, is_deployed=True), both
 
 
+def as_backbone(network: Any) -> Any:
+    """Returns the network in the form that dense systems use, where it has a form of its own."""
+    return network.as_backbone() if hasattr(network, "as_backbone") else network
+
+
 class OutputNorms(nn.Module):
     """A norm for each map.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from inceptionnext_jax.models.dense.dense_system import as_backbone
 from inceptionnext_jax.models.dense.detector import Detector
 from inceptionnext_jax.models.dense.mask_rcnn import CascadeMaskRcnn, MaskRcnn
 from inceptionnext_jax.models.dense.names import detector_family
@@ -66,9 +67,7 @@ class Detection(System):
         if "rois" in options:
             require_option(options, "rois", options["rois"] >= 4, "an integer ≥ 4")
         factory = norm_factory(options, family)
-        body: Any = backbone
-        if hasattr(body, "as_backbone"):
-            body = body.as_backbone()
+        body = as_backbone(backbone)
         return self.kind(body, **{**options, "out_norm": factory}, dtype=body.dtype)
 
     def describe(self, name: str, backbone: ModelInfo) -> ModelInfo:

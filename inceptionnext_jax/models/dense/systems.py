@@ -9,6 +9,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from inceptionnext_jax.models.dense.dense_system import as_backbone
 from inceptionnext_jax.models.dense.names import segmenter_family
 from inceptionnext_jax.models.dense.output_norms import norm_factory, shown_norm
 from inceptionnext_jax.models.dense.segmenter import SemanticFpn, UperNet
@@ -67,9 +68,7 @@ class Segmentation(System):
                 options, "aux_head", isinstance(options["aux_head"], bool), "True or False"
             )
         factory = norm_factory(options, family)
-        body: Any = backbone
-        if hasattr(body, "as_backbone"):
-            body = body.as_backbone()
+        body = as_backbone(backbone)
         return self.kind(body, **{**options, "out_norm": factory}, dtype=body.dtype)
 
     def describe(self, name: str, backbone: ModelInfo) -> ModelInfo:

@@ -24,6 +24,7 @@ from inceptionnext_jax.tasks.detection.sheet import sheet
 from inceptionnext_jax.tasks.detection.task import METRICS, Detection
 from inceptionnext_jax.tasks.detection.transform import EvalTransform, TrainTransform, make_views
 from inceptionnext_jax.tasks.kind import Input, Inspection, Job
+from inceptionnext_jax.tasks.shared_checks import check_num_classes
 from inceptionnext_jax.train.plan import DTYPES, Footprint, Plan, Row, text
 
 # A `TaskKind`.
@@ -62,12 +63,7 @@ def known_data(config: ConfigDict) -> InstanceDataset | None:
 
 def check_data(config: ConfigDict, dataset: InstanceDataset) -> list[str]:
     """Everything in which the config does not fit the data, a sentence each."""
-    found, classes, name = [], dataset.num_classes, config.data.name
-    if config.model.num_classes not in (None, classes):
-        found.append(
-            f"model.num_classes={config.model.num_classes}, but data.name={name!r} has {classes} "
-            "classes; leave it unset"
-        )
+    found, name = check_num_classes(config, dataset.num_classes), config.data.name
     if has_masks(config.model.name) and not dataset.has_masks:
         found.append(
             f"model.name={config.model.name!r} learns from masks, and data.name={name!r} has "

@@ -36,7 +36,7 @@ from inceptionnext_jax.tasks.segmentation.task import (
     Segmentation,
 )
 from inceptionnext_jax.tasks.segmentation.transform import EvalTransform, TrainTransform
-from inceptionnext_jax.tasks.shared_checks import check_metric_of_views
+from inceptionnext_jax.tasks.shared_checks import check_metric_of_views, check_num_classes
 from inceptionnext_jax.train.plan import DTYPES, Footprint, Plan, Row, text
 
 # A `TaskKind`.
@@ -77,12 +77,8 @@ def known_data(config: ConfigDict) -> LabelMapDataset | None:
 
 def check_data(config: ConfigDict, dataset: LabelMapDataset) -> list[str]:
     """Everything in which the config does not fit the labels of the data, a sentence each."""
-    found, classes, weights = [], dataset.num_classes, config.loss.class_weights
-    if config.model.num_classes not in (None, classes):
-        found.append(
-            f"model.num_classes={config.model.num_classes}, but data.name={config.data.name!r} has "
-            f"{classes} classes; leave it unset"
-        )
+    classes, weights = dataset.num_classes, config.loss.class_weights
+    found = check_num_classes(config, classes)
     if weights and len(weights) != classes:
         found.append(
             f"loss.class_weights has {len(weights)} numbers, but data.name={config.data.name!r} "

@@ -149,7 +149,7 @@ def test_padding_of_objects_changes_nothing():
         assert float(few[name]) == pytest.approx(float(many[name]), rel=1e-5), name
 
 
-@pytest.mark.parametrize("kind", ["retinanet", "mask_rcnn"])
+@pytest.mark.parametrize("kind", ["retinanet", pytest.param("mask_rcnn", marks=pytest.mark.slow)])
 def test_half_precision_gives_float32_results_near_the_exact_ones(kind):
     model = small(kind)
     variables = random_variables(model)

@@ -1,11 +1,6 @@
 """Whole runs of segmentation: killed, on several devices and processes, on a miniature ADE20K."""
 
 import json
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -13,9 +8,8 @@ import pytest
 from tests.ade20k import write_ade20k
 from tests.runs import (
     CACHE,
-    ROOT,
     assert_same_arrays,
-    environment,
+    killed_at_random,
     main_py,
     metrics,
     saved_arrays,
@@ -111,33 +105,16 @@ def test_eight_devices_agree_with_one(trained, tmp_path):
 
 
 def test_killed_it_ends_with_the_same_bits(trained, tmp_path):
-    killed_at_random(tmp_path, kills=1)
+    killed_at_random(flags(tmp_path), kills=1)
     assert_same_arrays(saved_arrays(trained, 6), saved_arrays(tmp_path, 6))
     assert report(tmp_path) == report(trained)
 
 
 @pytest.mark.slow
 def test_ten_kills_leave_no_trace(trained, tmp_path):
-    killed_at_random(tmp_path, kills=10)
+    killed_at_random(flags(tmp_path), kills=10)
     assert_same_arrays(saved_arrays(trained, 6), saved_arrays(tmp_path, 6))
     assert report(tmp_path) == report(trained)
-
-
-def killed_at_random(workdir, kills):
-    """Runs with SIGKILLs after its start, and to the end."""
-    rng = random.Random(0)
-    command = [sys.executable, "main.py", *flags(workdir)]
-    for _ in range(kills):
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True
-        )
-        started = any("started from" in line or "resumed from" in line for line in process.stdout)
-        if not started:  # it had finished
-            break
-        time.sleep(rng.uniform(0, 8))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    main_py(*flags(workdir), check=True)
 
 
 SLOW = pytest.mark.slow
