@@ -1,9 +1,11 @@
 """Swin-T, -S, -B and -L with windows of 7×7 at 224 pixels (ICCV 2021), as in timm.
 
-Every other block shifts its windows by 3, except in the last stage, whose map is one window at the
-native size. Maps that windows do not divide are padded at the end, after the norm and the shift,
-with zeros that are attended to like other positions, as in timm. Backbones of dense systems are
-mmsegmentation's: they shift in the last stage too, and pad before the shift.
+Every other block shifts its windows by 3; in the last stage along sides of the map that exceed a
+window, so not at the native size. Maps that windows do not divide are padded at the end, after the
+norm and the shift, with zeros that are attended to like other positions. From 224 pixels on this
+equals timm's network of that `img_size`; below, where that has smaller windows and other weights,
+timm's with `strict_img_size=False`. Backbones of dense systems are mmsegmentation's: they always
+shift in the last stage too, and pad before the shift.
 """
 
 import functools
@@ -37,6 +39,7 @@ from inceptionnext_jax.models.names import (
 )
 from inceptionnext_jax.models.network import ResidualNetwork, check_images
 from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
+from inceptionnext_jax.models.reported import Report
 
 _WINDOW = 7
 _NORM = functools.partial(LayerNorm, epsilon=1e-5)
@@ -60,20 +63,22 @@ class SwinTransformer(ResidualNetwork):
         self.stem = Stem(
             self.stage_dims[0], 4, functools.partial(_NORM, dtype=self.dtype), self.dtype
         )
-        shifts = (3, 3, 3, 3 if self.is_backbone else 0)
         blocks = [
             [
                 functools.partial(
                     MetaFormerBlock,
                     mixer=functools.partial(
-                        WindowAttention, shift=shift if j % 2 else 0, pads_first=self.is_backbone
+                        WindowAttention,
+                        shift=3 if j % 2 else 0,
+                        always_shifts=self.is_backbone or i < 3,
+                        pads_first=self.is_backbone,
                     ),
                     norm=_NORM,
                     dtype=self.dtype,
                 )
                 for j in range(depth)
             ]
-            for depth, shift in zip(self.stage_depths, shifts, strict=True)
+            for i, depth in enumerate(self.stage_depths)
         ]
         downsamples: list[Callable[..., nn.Module] | None] = [
             functools.partial(PatchMerging, dim, self.dtype) for dim in self.stage_dims
@@ -128,23 +133,26 @@ class WindowAttention(nn.Module):
     Attributes:
       shift: Positions by which the windows are moved; windows that then hold opposite borders of
         the map are masked.
+      always_shifts: Whether they are moved along sides that one window covers, too.
       pads_first: Whether a map is padded before it is shifted, and not after.
       dtype: Type of the products.
     """
 
     shift: int = 0
+    always_shifts: bool = True
     pads_first: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Mixes x: [B, H, W, C]; heads have 32 channels."""
-        (B, H, W, C), k, s = x.shape, _WINDOW, self.shift
+        (B, H, W, C), k = x.shape, _WINDOW
+        down, right = (self.shift if self.always_shifts or side > k else 0 for side in (H, W))
         h, w = -(-H // k), -(-W // k)
         padding = ((0, 0), (0, h * k - H), (0, w * k - W), (0, 0))
         if self.pads_first:
             x = jnp.pad(x, padding)
-        x = jnp.roll(x, (-s, -s), (1, 2))
+        x = jnp.roll(x, (-down, -right), (1, 2))
         if not self.pads_first:
             x = jnp.pad(x, padding)
         x = x.reshape(B, h, k, w, k, C).transpose(0, 1, 3, 2, 4, 5).reshape(B, h * w, k * k, C)
@@ -153,14 +161,14 @@ class WindowAttention(nn.Module):
         normal, wide = nn.initializers.normal(0.02), param_dtype(self.dtype)
         table = self.param("relative_position_bias_table", normal, shape, wide)
         bias = table[_pairs(k)].transpose(2, 0, 1)
-        if s:
-            bias = bias + _borders(h, w, k, s)[:, None]
+        if down or right:
+            bias = bias + _borders(h, w, k, (down, right))[:, None]
         x = self_attention(x, 32, self.dtype, bias)
 
         x = x.reshape(B, h, w, k, k, C).transpose(0, 1, 3, 2, 4, 5).reshape(B, h * k, w * k, C)
         if self.pads_first:
-            return jnp.roll(x, (s, s), (1, 2))[:, :H, :W]
-        return jnp.roll(x[:, :H, :W], (s, s), (1, 2))
+            return jnp.roll(x, (down, right), (1, 2))[:, :H, :W]
+        return jnp.roll(x[:, :H, :W], (down, right), (1, 2))
 
 
 def _pairs(k: int) -> np.ndarray:
@@ -170,14 +178,14 @@ def _pairs(k: int) -> np.ndarray:
     return rows * (2 * k - 1) + columns
 
 
-def _borders(h: int, w: int, k: int, shift: int) -> np.ndarray:
+def _borders(h: int, w: int, k: int, shifts: tuple[int, int]) -> np.ndarray:
     """Returns [h · w, k², k²]: -100 between positions of a window from different map borders."""
 
-    def strips(n: int) -> np.ndarray:
+    def strips(n: int, shift: int) -> np.ndarray:
         position = np.arange(n * k)
         return (position >= (n - 1) * k).astype(int) + (position >= n * k - shift)
 
-    area = 3 * strips(h)[:, None] + strips(w)
+    area = 3 * strips(h, shifts[0])[:, None] + strips(w, shifts[1])
     area = area.reshape(h, k, w, k).transpose(0, 2, 1, 3).reshape(h * w, k * k)
     return np.where(area[:, :, None] == area[:, None], 0.0, -100.0).astype(np.float32)
 
@@ -292,6 +300,13 @@ _register(
     128,
     top1=0.835,
     top1_source="reported by the paper of ConvNeXt",
+    other_reports=(
+        Report(
+            0.852,
+            "reported by the paper of ConvNeXt",
+            "ImageNet-22K first: timm/swin_base_patch4_window7_224.ms_in22k_ft_in1k",
+        ),
+    ),
 )
 _register(
     "swin_large",
