@@ -40,7 +40,9 @@ def shared(task: str) -> ConfigDict:
     config.total_steps = 0  # > 0: replaces total_epochs and cooldown_epochs
     config.compute_dtype = "float32"  # float32 | bfloat16 | float64
     config.model = _model()
-    config.init_from = optional(str)  # workdir, step, weight file or hf://owner/name
+    # workdir, step, weight file or hf://owner/name. A workdir is its newest step and, where there
+    # are any, its averages; WORKDIR:best, :newest, :params, :ema or :best,params choose
+    config.init_from = optional(str)
     config.optim = _optim()
     config.ema_decay = optional(float)  # e.g. 0.9999: average weights and BatchNorm statistics too
     config.schedule = _schedule()
@@ -127,7 +129,7 @@ def _schedule() -> ConfigDict:
 
 def _housekeeping(config: ConfigDict) -> None:
     config.checkpoint = ConfigDict()
-    config.checkpoint.every_steps = 1000  # 0: only at the end
+    config.checkpoint.every_steps = 1000  # and before each evaluation; 0: only then and at the end
     config.checkpoint.asynchronous = True  # train on while the disk is written to
     config.checkpoint.keep_latest = 2
     config.checkpoint.keep_best = 1

@@ -153,6 +153,7 @@ def untrained(workdir: Path, config: Any, scores: dict[str, float] | None = None
     """Writes what a run of this config leaves, with random weights; returns these."""
     import optax
 
+    from inceptionnext_jax.checkpoints.evaluation import Evaluation
     from inceptionnext_jax.checkpoints.manager import Checkpoints
     from inceptionnext_jax.tasks import task_kind
     from inceptionnext_jax.train.state import create_state
@@ -167,6 +168,7 @@ def untrained(workdir: Path, config: Any, scores: dict[str, float] | None = None
     checkpoints = Checkpoints(
         workdir, keep_latest=1, keep_best=0, best_metric=metric, higher_is_better=True
     )
-    checkpoints.save(state, 1, {**describe(config, {}), **task.metadata()}, scores)
+    checkpoints.save(state, 1, {**describe(config, {}), **task.metadata()})
+    checkpoints.record(1, Evaluation(scores or {}))
     checkpoints.close()
     return variables

@@ -18,15 +18,15 @@ def get_config(arg=""):
 
 
 def finetune(config):
-    """From this row's own weights (--config.init_from)."""
+    """From this row's own weights: --config.init_from=/ckpt:params."""
     recipe.finetune(config, drop_path_rate=0.8)
 
 
 def finetune_22k_224(config):
-    """From weights of ImageNet-22K (--config.init_from)."""
+    """From weights of ImageNet-22K: --config.init_from=/ckpt_22k:params."""
     recipe.finetune(config, drop_path_rate=0.2, layer_decay=0.8, image_size=224)
 
 
 def finetune_22k_384(config):
-    """From weights of ImageNet-22K (--config.init_from)."""
+    """From weights of ImageNet-22K: --config.init_from=/ckpt_22k:params."""
     recipe.finetune(config, drop_path_rate=0.2, layer_decay=0.8)

@@ -11,22 +11,22 @@ from configs.convnext import recipe
 
 
 def get_config(arg=""):
-    config = recipe.scratch("convnext_large", drop_path_rate=0.5)
+    config = recipe.scratch("convnext_large", drop_path_rate=0.5, mix_group=64)
     variants = {"384": finetune, "22k": recipe.pretrain_22k}
     variants |= {"22k_224": finetune_22k_224, "22k_384": finetune_22k_384}
     return default.finish(config, arg, variants)
 
 
 def finetune(config):
-    """From this row's own weights (--config.init_from)."""
+    """From this row's best averages: --config.init_from=/ckpt:best,ema."""
     recipe.finetune(config, drop_path_rate=0.95)
 
 
 def finetune_22k_224(config):
-    """From weights of ImageNet-22K (--config.init_from)."""
+    """From weights of ImageNet-22K: --config.init_from=/ckpt_22k:params."""
     recipe.finetune(config, drop_path_rate=0.3, layer_decay=0.8, image_size=224)
 
 
 def finetune_22k_384(config):
-    """From weights of ImageNet-22K (--config.init_from)."""
+    """From weights of ImageNet-22K: --config.init_from=/ckpt_22k:params."""
     recipe.finetune(config, drop_path_rate=0.3, layer_decay=0.8)

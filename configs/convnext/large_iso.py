@@ -8,4 +8,5 @@ from configs.convnext import recipe
 
 
 def get_config(arg=""):
-    return default.finish(recipe.isotropic("convnext_large_iso", drop_path_rate=0.5), arg)
+    config = recipe.isotropic("convnext_large_iso", drop_path_rate=0.5, mix_group=64)
+    return default.finish(config, arg)

@@ -3,7 +3,7 @@ r"""ConvNeXt-XL on ImageNet-22K (appendix, training settings), then ImageNet-1K.
     python main.py --config=configs/convnext/xlarge.py:22k --workdir=/ckpt \
         --config.data.dir=/imagenet22k
     python main.py --config=configs/convnext/xlarge.py:22k_384 --workdir=/ckpt384 \
-        --config.init_from=/ckpt
+        --config.init_from=/ckpt:params
 
 Reported after `:22k_224`: 87.0 % top-1, 350.2 M, 60.9 G MACs; after `:22k_384`: 87.8 %, 179.0 G.
 No row of ImageNet-1K alone is published: without a variant, this is `:22k`.

@@ -3,22 +3,28 @@
 `checkpoints/<step>/` holds two items: `state`, the arrays of the TrainState, and `meta`, JSON with
 the config, versions, class names and preprocessing; and MANIFEST.json with every file's checksum.
 Saving is asynchronous, and a step appears under its name only when it is complete, manifest
-included. The newest steps are always kept, and the best in addition.
+included. The newest steps are always kept, and the best in addition. A step's evaluation comes
+after it is saved (`record`).
 """
 
 import contextlib
 import logging
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from inceptionnext_jax.checkpoints import steps
 from inceptionnext_jax.checkpoints.commit import CommitByMarker, CommitByRename
+from inceptionnext_jax.checkpoints.evaluation import (
+    Evaluation,
+    read_evaluation,
+    write_evaluation,
+)
 from inceptionnext_jax.checkpoints.reading import read_meta, read_state
 from inceptionnext_jax.errors import RunError, UserError, first_line
 from inceptionnext_jax.runtime.log_levels import log_level
@@ -36,6 +42,26 @@ class _Manager(ocp.CheckpointManager):
 
     def reached_preemption(self, step: int) -> bool:
         return False
+
+
+class _Retention:
+    """Orbax's question which steps to keep: the newest, and the best of those with a score."""
+
+    def __init__(self, keep_latest: int, keep_best: int, scores: dict[int, float], sign: int):
+        """scores: By step; may grow. sign: 1 where higher is better, else -1."""
+        self._keep_latest, self._keep_best, self._sign = keep_latest, keep_best, sign
+        self.scores = scores
+
+    def kept(self, saved: Sequence[int]) -> set[int]:
+        """The steps to keep of those that there are."""
+        scored = [step for step in saved if math.isfinite(self.scores.get(step, math.nan))]
+        best_last = sorted(scored, key=lambda step: (self._sign * self.scores[step], step))
+        best = best_last[len(best_last) - self._keep_best :] if self._keep_best else []
+        return {*sorted(saved)[-self._keep_latest :], *best}
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        kept = self.kept([info.step for info in checkpoints])
+        return [info.step in kept for info in checkpoints]
 
 
 class Checkpoints:
@@ -58,19 +84,17 @@ class Checkpoints:
         self._unfinished = False  # whether a save was started and not waited for
         on_process_zero(lambda: steps.set_damaged_aside(workdir))
 
-        def metric(metrics: dict[str, float]) -> float:
-            return metrics[best_metric]
-
-        best = BestN(
-            get_metric_fn=metric,
-            reverse=not higher_is_better,
-            n=keep_best,
-            keep_checkpoints_without_metrics=False,
-        )
+        found = {int(path.name): path for path in steps.step_folders(workdir)}
+        evaluations = {step: read_evaluation(path) for step, path in found.items()}
+        scores = {
+            step: evaluation.scores[best_metric]
+            for step, evaluation in evaluations.items()
+            if evaluation and best_metric in evaluation.scores
+        }
+        sign = 1 if higher_is_better else -1
+        self._retention = _Retention(keep_latest, keep_best, scores, sign)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(keep_latest), best]),
-            # Without it Orbax writes no metrics, and a resumed run would forget the best step.
-            best_fn=metric,
+            preservation_policy=self._retention,
             enable_async_checkpointing=asynchronous,
             step_name_format=None,
             temporary_path_class=CommitByMarker if storage.in_bucket(workdir) else CommitByRename,
@@ -85,20 +109,13 @@ class Checkpoints:
         """The newest step, or None."""
         return self._manager.latest_step()
 
-    def save(
-        self,
-        state: PyTree,
-        step: int,
-        meta: dict[str, Any],
-        metrics: dict[str, float] | None = None,
-    ) -> None:
+    def save(self, state: PyTree, step: int, meta: dict[str, Any]) -> None:
         """Starts to save `step`; returns once the arrays are copied. Does nothing if it exists.
 
         Raises RunError if this step, or one that was still being saved, cannot be saved.
         """
         if step in self._manager.all_steps():
             return
-        known = metrics if metrics and self.best_metric in metrics else None
         self.wait()
         with self._explaining_failure():
             # Orbax would create it again, without the older steps; a bucket has no empty folders.
@@ -110,9 +127,28 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
                 ),
-                metrics=known,
                 force=True,
             )
+
+    def record(self, step: int, evaluation: Evaluation) -> None:
+        """Adds its evaluation to a saved step, and deletes steps that are no longer kept.
+
+        Raises RunError if this fails, or if the step has not been saved.
+        """
+        self.wait()
+        with self._explaining_failure():
+            if jax.process_index() == 0:
+                write_evaluation(self.folder / str(step), evaluation)
+            if self.best_metric in evaluation.scores:
+                self._retention.scores[step] = evaluation.scores[self.best_metric]
+            saved = self._manager.all_steps()
+            for old in sorted({*saved} - self._retention.kept(saved)):
+                self._manager.delete(old)
+            self._clean()
+
+    def evaluation(self, step: int) -> Evaluation | None:
+        """The evaluation that was recorded for `step`."""
+        return read_evaluation(self.folder / str(step))
 
     def meta(self, step: int) -> dict[str, Any]:
         """The meta that `step` was saved with."""

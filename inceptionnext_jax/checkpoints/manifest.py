@@ -8,12 +8,13 @@ import hashlib
 import json
 import os
 
+from inceptionnext_jax.checkpoints import evaluation
 from inceptionnext_jax.workdir import storage
 from inceptionnext_jax.workdir.storage import StoragePath
 
 NAME = "MANIFEST.json"
-# Written by Orbax after the manifest; not used where a rename is the commit.
-_UNLISTED = {NAME, storage.COMMITTED}
+# Written after the manifest: Orbax's marker, where a rename is not the commit, and the evaluation.
+_UNLISTED = {NAME, storage.COMMITTED, evaluation.NAME}
 _SMALL = 2**16  # bytes; files up to this size are always read
 
 Entry = dict[str, int | str]  # {"size": bytes, "sha256": hex}

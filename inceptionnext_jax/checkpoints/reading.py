@@ -5,6 +5,7 @@ Arrays are matched by their paths, so that empty collections need not match, and
 """
 
 import logging
+import math
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from inceptionnext_jax.checkpoints import steps
+from inceptionnext_jax.checkpoints.evaluation import read_evaluation
 from inceptionnext_jax.checkpoints.manifest import find_damage
 from inceptionnext_jax.checkpoints.moved import current_path, current_paths
 from inceptionnext_jax.errors import UserError, first_line
@@ -41,6 +43,39 @@ def find_step(path: StoragePath) -> StoragePath | None:
                 raise UserError(f"{steps.damage_message(path, damage)}; name another step")
             return path if path.is_dir() else None
         return steps.newest_undamaged(path) if path.is_dir() else None
+
+
+def find_best_step(workdir: StoragePath) -> StoragePath | None:
+    """The step with the run's best score; the newest undamaged one where none has a score.
+
+    The score is that of the newest step's checkpoint.best_metric. None if there are no steps.
+    Raises UserError if the best step is damaged, or a step has a meta that no run writes.
+    """
+    with storage.explaining_bucket_errors(workdir):
+        newest = steps.newest_undamaged(workdir)
+        if newest is None:
+            return None
+        meta = read_meta(newest)
+        try:
+            metric = str(meta["config"]["checkpoint"]["best_metric"])
+            # Steps from before evaluations had files of their own do not tell.
+            higher = bool(meta.get("higher_is_better", not metric.endswith("/loss")))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"checkpoint {newest} does not name its checkpoint.best_metric; name a step"
+            ) from error
+        scored = []
+        for path in steps.step_folders(workdir):
+            evaluation = read_evaluation(path)
+            score = evaluation.scores.get(metric, math.nan) if evaluation else math.nan
+            if math.isfinite(score):
+                scored.append((score if higher else -score, int(path.name), path))
+        if not scored:
+            return newest
+        best = max(scored)[2]
+        if damage := find_damage(best):
+            raise UserError(f"{steps.damage_message(best, damage)}; name another step")
+        return best
 
 
 def read_meta(step: StoragePath) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`checkpoints`: lists, verifies and prunes the steps in a workdir."""
 
 import argparse
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -90,11 +89,11 @@ def _row(folder: "StoragePath", thorough: bool) -> tuple[tuple[str, ...], bool]:
 
 
 def _metrics(folder: "StoragePath") -> str:
-    try:
-        values = json.loads((folder / "metrics" / "metrics").read_text(encoding="utf-8"))
-        return ", ".join(f"{key} {value:.4g}" for key, value in values.items())
-    except (OSError, ValueError, TypeError, AttributeError):
-        return ""
+    from inceptionnext_jax.checkpoints.evaluation import read_evaluation
+
+    evaluation = read_evaluation(folder)
+    scores = evaluation.scores if evaluation else {}
+    return ", ".join(f"{key} {value:.4g}" for key, value in scores.items())
 
 
 def _size(folder: "StoragePath") -> str:

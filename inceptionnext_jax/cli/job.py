@@ -206,7 +206,9 @@ def _make_run(config: ConfigDict, plan: plans.Plan, job: Job, workdir: Workdir) 
         mesh=mesh,
         workdir=workdir,
         open_training=open_from,
-        evaluator=Evaluator(job.task, mesh, plan.eval_batch, open_evaluation, config.data.cache),
+        evaluator=None
+        if job.evaluation.source is None
+        else Evaluator(job.task, mesh, plan.eval_batch, open_evaluation, config.data.cache),
         description={**describe(config, resolved), **job.task.metadata()},
         reporter=reporter,
     )
@@ -214,6 +216,8 @@ def _make_run(config: ConfigDict, plan: plans.Plan, job: Job, workdir: Workdir) 
 
 def _evaluate(run: Run, checkpoint: str | None) -> int:
     """Evaluates the newest checkpoint of the workdir, or the weights at `checkpoint`."""
+    if run.evaluator is None:
+        raise UserError("these data have no evaluation split; set data.eval_split or data.dir")
     source = checkpoint or str(run.workdir.path)
     model, say = run.config.model, run.reporter.say
     variables, averages, meta = load_weights(source, model.name, model.stage_depths, say)

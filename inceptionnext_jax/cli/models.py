@@ -103,6 +103,8 @@ def _details(info: "ModelInfo") -> list[tuple[str, str]]:
             value = _number(value)
         elif field.name == "top1" and value is not None:
             value = percent(value)
+        elif field.name == "other_reports":
+            value = ", ".join(map(str, value))
         elif isinstance(value, tuple):
             value = ", ".join(f"{part:g}" for part in value)
         pairs.append((field.name, "" if value is None else str(value)))

@@ -18,6 +18,7 @@ from inceptionnext_jax.models.layers.heads import HEADS
 from inceptionnext_jax.models.layers.norm import NORMS
 from inceptionnext_jax.models.layers.remat import CHOICES as REMAT_CHOICES
 from inceptionnext_jax.models.layers.token_mixers import TOKEN_MIXERS
+from inceptionnext_jax.models.reported import Report
 from inceptionnext_jax.ops.depthwise import check_impl
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -55,6 +56,7 @@ class ModelInfo:
       std: Channel standard deviations, on the same scale.
       top1: Reported accuracy on ImageNet-1K, a fraction; not measured here. None if there is none.
       top1_source: Its source.
+      other_reports: Accuracies that the papers report for the same network with other weights.
       weights_url: The authors' file.
       hub_id: The Hugging Face repository.
       licence: Licence of the weights.
@@ -79,6 +81,7 @@ class ModelInfo:
     std: tuple[float, float, float] = IMAGENET_STD
     top1: float | None = None
     top1_source: str = ""
+    other_reports: tuple[Report, ...] = ()
     weights_url: str = ""
     hub_id: str = ""
     licence: str = ""

@@ -11,6 +11,7 @@ from typing import Any
 from inceptionnext_jax.models.family import Family
 from inceptionnext_jax.models.names import BATCH_NORM, CONV, LINEAR, POINTWISE, Rule, numbered_rule
 from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
+from inceptionnext_jax.models.reported import Report
 from inceptionnext_jax.models.resnet import Bottleneck, ResNet, Stem
 
 _NAMES = (
@@ -30,6 +31,7 @@ def _register(
     dims: tuple[int, ...],
     group_width: int,
     top1: float,
+    first_top1: float,
     hub: str,
 ) -> None:
     info = ModelInfo(
@@ -40,6 +42,9 @@ def _register(
         family=_FAMILY,
         top1=top1,
         top1_source="reported by the paper of InceptionNeXt (RSB)",
+        other_reports=(
+            Report(first_top1, "reported by the paper of ConvNeXt", "RegNet's own, of pycls"),
+        ),
         hub_id=f"timm/regnety_{hub}.pycls_in1k",
         licence="mit",
     )
@@ -59,6 +64,7 @@ _register(
     (128, 192, 512, 1088),
     64,
     top1=0.813,
+    first_top1=0.800,
     hub="040",
 )
 _register(
@@ -67,6 +73,7 @@ _register(
     (168, 448, 896, 2016),
     56,
     top1=0.821,
+    first_top1=0.817,
     hub="080",
 )
 _register(
@@ -75,5 +82,6 @@ _register(
     (224, 448, 1232, 3024),
     112,
     top1=0.822,
+    first_top1=0.829,
     hub="160",
 )

@@ -24,6 +24,7 @@ from inceptionnext_jax.models.layers.linear import dense
 from inceptionnext_jax.models.names import BATCH_NORM, CONV, LINEAR, Rule, Table, numbered_rule
 from inceptionnext_jax.models.network import ResidualNetwork
 from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
+from inceptionnext_jax.models.reported import Report
 
 # Makes a module from its settings, among them `conv`, the network's `ConvNorm`.
 Factory = Callable[..., nn.Module]
@@ -213,11 +214,15 @@ _V1C = "ResNetV1c or ResNetV1d, whose stem has three convolutions"
 FAMILY = Family((resnet_names(*_STEM_NAMES),), others={"stem.0.weight": _V1C})
 
 
+_REPORTED = "reported by the paper of InceptionNeXt"
+
+
 def _register(
     name: str,
     depths: tuple[int, ...],
     *,
     top1: float | None = None,
+    others: tuple[Report, ...] = (),
     weights: str = "a1_in1k",
     crop_pct: float = 0.95,
     block: Factory = Bottleneck,
@@ -230,14 +235,20 @@ def _register(
         family=FAMILY,
         crop_pct=crop_pct,
         top1=top1,
-        top1_source="reported by the paper of InceptionNeXt (RSB)" if top1 else "",
+        top1_source=f"{_REPORTED} (RSB)" if top1 else "",
+        other_reports=others,
         hub_id=f"timm/{name}.{weights}" if weights else "",
         licence="apache-2.0",
     )
     register_model(info, functools.partial(ResNet, **{**RESNET, "block_factory": block}))
 
 
-_register("resnet50", (3, 4, 6, 3), top1=0.798)
+_register(
+    "resnet50",
+    (3, 4, 6, 3),
+    top1=0.798,
+    others=(Report(0.784, _REPORTED, 'its row "ResNet-50", beside "RSB-ResNet-50"'),),
+)
 _register("resnet101", (3, 4, 23, 3), top1=0.813)
 _register("resnet152", (3, 8, 36, 3), top1=0.818)
 # The paper's first version has this depth and the stride on the first 1×1; nobody has published

@@ -1,9 +1,11 @@
 """Swin-T, -S, -B and -L (ICCV 2021), as in timm: windows of 7×7 at 224 pixels, 12×12 at 384.
 
-Every other block shifts its windows by half of that, rounded down, except in the last stage, whose
-map is one window at the native size. Maps that windows do not divide are padded at the end, after
-the norm and the shift, with zeros that are attended to like other positions, as in timm. Backbones
-of dense systems are mmsegmentation's: they shift in the last stage too, and pad before the shift.
+Every other block shifts its windows by half of that, rounded down; in the last stage along sides of
+the map that exceed a window, so not at the native size. Maps that windows do not divide are padded
+at the end, after the norm and the shift, with zeros that are attended to like other positions. From
+the native size on this equals timm's network of that `img_size`; below, where that has smaller
+windows and other weights, timm's with `strict_img_size=False`. Backbones of dense systems are
+mmsegmentation's: they always shift in the last stage too, and pad before the shift.
 """
 
 import functools
@@ -37,6 +39,7 @@ from inceptionnext_jax.models.names import (
 )
 from inceptionnext_jax.models.network import ResidualNetwork, check_images
 from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
+from inceptionnext_jax.models.reported import Report
 
 _NORM = functools.partial(LayerNorm, epsilon=1e-5)
 
@@ -61,8 +64,6 @@ class SwinTransformer(ResidualNetwork):
         self.stem = Stem(
             self.stage_dims[0], 4, functools.partial(_NORM, dtype=self.dtype), self.dtype
         )
-        half = self.window // 2
-        shifts = (half, half, half, half if self.is_backbone else 0)
         blocks = [
             [
                 functools.partial(
@@ -70,7 +71,8 @@ class SwinTransformer(ResidualNetwork):
                     mixer=functools.partial(
                         WindowAttention,
                         self.window,
-                        shift=shift if j % 2 else 0,
+                        shift=self.window // 2 if j % 2 else 0,
+                        always_shifts=self.is_backbone or i < 3,
                         pads_first=self.is_backbone,
                     ),
                     norm=_NORM,
@@ -78,7 +80,7 @@ class SwinTransformer(ResidualNetwork):
                 )
                 for j in range(depth)
             ]
-            for depth, shift in zip(self.stage_depths, shifts, strict=True)
+            for i, depth in enumerate(self.stage_depths)
         ]
         downsamples: list[Callable[..., nn.Module] | None] = [
             functools.partial(PatchMerging, dim, self.dtype) for dim in self.stage_dims
@@ -134,24 +136,27 @@ class WindowAttention(nn.Module):
       window: Rows and columns of a window.
       shift: Positions by which the windows are moved; windows that then hold opposite borders of
         the map are masked.
+      always_shifts: Whether they are moved along sides that one window covers, too.
       pads_first: Whether a map is padded before it is shifted, and not after.
       dtype: Type of the products.
     """
 
     window: int
     shift: int = 0
+    always_shifts: bool = True
     pads_first: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Mixes x: [B, H, W, C]; heads have 32 channels."""
-        (B, H, W, C), k, s = x.shape, self.window, self.shift
+        (B, H, W, C), k = x.shape, self.window
+        down, right = (self.shift if self.always_shifts or side > k else 0 for side in (H, W))
         h, w = -(-H // k), -(-W // k)
         padding = ((0, 0), (0, h * k - H), (0, w * k - W), (0, 0))
         if self.pads_first:
             x = jnp.pad(x, padding)
-        x = jnp.roll(x, (-s, -s), (1, 2))
+        x = jnp.roll(x, (-down, -right), (1, 2))
         if not self.pads_first:
             x = jnp.pad(x, padding)
         x = x.reshape(B, h, k, w, k, C).transpose(0, 1, 3, 2, 4, 5).reshape(B, h * w, k * k, C)
@@ -160,14 +165,14 @@ class WindowAttention(nn.Module):
         normal, wide = nn.initializers.normal(0.02), param_dtype(self.dtype)
         table = self.param("relative_position_bias_table", normal, shape, wide)
         bias = table[_pairs(k)].transpose(2, 0, 1)
-        if s:
-            bias = bias + _borders(h, w, k, s)[:, None]
+        if down or right:
+            bias = bias + _borders(h, w, k, (down, right))[:, None]
         x = self_attention(x, 32, self.dtype, bias)
 
         x = x.reshape(B, h, w, k, k, C).transpose(0, 1, 3, 2, 4, 5).reshape(B, h * k, w * k, C)
         if self.pads_first:
-            return jnp.roll(x, (s, s), (1, 2))[:, :H, :W]
-        return jnp.roll(x[:, :H, :W], (s, s), (1, 2))
+            return jnp.roll(x, (down, right), (1, 2))[:, :H, :W]
+        return jnp.roll(x[:, :H, :W], (down, right), (1, 2))
 
 
 def _pairs(k: int) -> np.ndarray:
@@ -177,14 +182,14 @@ def _pairs(k: int) -> np.ndarray:
     return rows * (2 * k - 1) + columns
 
 
-def _borders(h: int, w: int, k: int, shift: int) -> np.ndarray:
+def _borders(h: int, w: int, k: int, shifts: tuple[int, int]) -> np.ndarray:
     """Returns [h · w, k², k²]: -100 between positions of a window from different map borders."""
 
-    def strips(n: int) -> np.ndarray:
+    def strips(n: int, shift: int) -> np.ndarray:
         position = np.arange(n * k)
         return (position >= (n - 1) * k).astype(int) + (position >= n * k - shift)
 
-    area = 3 * strips(h)[:, None] + strips(w)
+    area = 3 * strips(h, shifts[0])[:, None] + strips(w, shifts[1])
     area = area.reshape(h, k, w, k).transpose(0, 2, 1, 3).reshape(h * w, k * k)
     return np.where(area[:, :, None] == area[:, None], 0.0, -100.0).astype(np.float32)
 
@@ -267,6 +272,7 @@ def _register(
     *,
     top1: float,
     source: str,
+    others: tuple[Report, ...] = (),
     size: int = 224,
     weights: str = "ms_in1k",
 ) -> None:
@@ -281,6 +287,7 @@ def _register(
         crop_pct=0.9 if size == 224 else 1.0,
         top1=top1,
         top1_source=source,
+        other_reports=others,
         hub_id=f"timm/{architecture}.{weights}",
         licence="mit",
     )
@@ -293,9 +300,12 @@ _CONVNEXT = "reported by the paper of ConvNeXt"
 _22K = f"{_CONVNEXT} (ImageNet-22K first)"
 _FROM_22K = "ms_in22k_ft_in1k"
 _DEEP = (2, 2, 18, 2)
+_BASE_22K = Report(
+    0.852, _CONVNEXT, f"ImageNet-22K first: timm/swin_base_patch4_window7_224.{_FROM_22K}"
+)
 _register("swin_tiny", (2, 2, 6, 2), 96, top1=0.813, source=_TABLE)
 _register("swin_small", _DEEP, 96, top1=0.830, source=_TABLE)
-_register("swin_base", _DEEP, 128, top1=0.835, source=_CONVNEXT)
+_register("swin_base", _DEEP, 128, top1=0.835, source=_CONVNEXT, others=(_BASE_22K,))
 _register("swin_base_384", _DEEP, 128, size=384, top1=0.845, source=_TABLE)
 _register("swin_large", _DEEP, 192, weights=_FROM_22K, top1=0.863, source=_22K)
 _register("swin_large_384", _DEEP, 192, size=384, weights=_FROM_22K, top1=0.873, source=_22K)

@@ -26,6 +26,7 @@ from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_drop_index
 from inceptionnext_jax.models.names import LINEAR, Leaf, Rule, transformer_rules
 from inceptionnext_jax.models.network import ResidualNetwork
 from inceptionnext_jax.models.registry import ModelInfo, register_model
+from inceptionnext_jax.models.reported import Report
 
 _PATCH = 16
 
@@ -195,6 +196,13 @@ _register(
     **_HALF,
     top1=0.779,
     top1_source=_TABLE,
+    other_reports=(
+        Report(
+            0.840,
+            "reported by the paper of ConvNeXt",
+            "ImageNet-21K first: timm/vit_base_patch16_384.orig_in21k_ft_in1k",
+        ),
+    ),
     hub_id="timm/vit_base_patch16_384.augreg_in1k",
 )
 _register(

@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 from inceptionnext_jax import trees
 from inceptionnext_jax.checkpoints import reading
 from inceptionnext_jax.checkpoints.manager import Checkpoints
-from inceptionnext_jax.convert.load import Say, load_weights, summary
+from inceptionnext_jax.convert.load import Say, summary
+from inceptionnext_jax.convert.run_weights import load_start
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import stack_blocks, unstack_blocks
 from inceptionnext_jax.train import mesh as meshes
@@ -58,16 +59,14 @@ class InitialState:
         return checkpoints.restore(step, self.abstract)
 
     def from_weights(self, source: str, model: ConfigDict, say: Say) -> TrainState:
-        """Fresh but for the weights at `source` (its averages where it has them).
+        """Fresh but for the weights at `source`, as `run_weights.load_start` takes them.
 
         A head that was trained for other classes than the task's is pointed out.
         Raises UserError when the weights are of another architecture.
         """
-        variables, averages, meta = load_weights(source, model.name, model.stage_depths, say)
-        if averages is not None:
-            say(f"init_from={source}: taking the averaged weights")
+        variables, meta = load_start(source, model.name, model.stage_depths, say)
         wanted = jax.eval_shape(unstack_blocks, self.abstract.weights())
-        given = below(self._task.body, averages or variables)
+        given = below(self._task.body, variables)
         found = match(
             wanted, given, source, self._task.renewable, self._task.body, _trained_as(meta)
         )

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from inceptionnext_jax.checkpoints.evaluation import Evaluation
 from inceptionnext_jax.checkpoints.manager import Checkpoints
 from inceptionnext_jax.runtime.memory import release_freed_memory
 from inceptionnext_jax.runtime.multihost import exit_together
@@ -114,12 +115,10 @@ class _Loop:
         return 0
 
     def _catch_up(self) -> bool:
-        """Makes up for an evaluation that a stop prevented. Returns whether it was completed."""
+        """Makes up for an evaluation that was not completed. Returns whether it now was."""
         if not self.resumed.evaluation_pending:
             return True
-        scores = self._evaluate(self.resumed.step)
-        self.recorder.write(self.resumed.step, scores or {})
-        return scores is not None
+        return self._evaluate(self.resumed.step)
 
     def _compile(self) -> Callable[..., Any]:
         """Compiles ahead of time for every shape that the batches announce."""
@@ -144,26 +143,24 @@ class _Loop:
         """Evaluates and saves where it is due. Returns whether the run was asked to stop."""
         config, last = self.run.config, done == self.run.plan.total_steps
         stopping = self.stop.should_stop() and not last
-        due = _is_due(done, config.eval.every_steps) or last
-        saves = _is_due(done, config.checkpoint.every_steps) or last or stopping
-        if not (due or saves):
+        evaluates = self.run.evaluator is not None and (
+            _is_due(done, config.eval.every_steps) or last
+        )
+        # An evaluation may take long, or fail: the state is safe before it begins.
+        saves = evaluates or _is_due(done, config.checkpoint.every_steps) or last or stopping
+        if not saves:
             return False
-        values = self.recorder.fetch(self.parts.prefetcher)
-        scores: dict[str, float] | None = {}
-        # An evaluation can take minutes that a preempted machine does not have: the resumed run
-        # makes up for it.
-        if due and not stopping:
-            self.recorder.clock.pause()
-            scores = self._evaluate(done)
-            self.recorder.clock.resume()
-        self.recorder.write(done, values | (scores or {}))
-        stopping = stopping or scores is None
+        self.recorder.write(done, self.recorder.fetch(self.parts.prefetcher))
         self.recorder.clock.pause()
         # Logs before the step: a run that resumes from it needs its lines.
         self.run.workdir.publish()
-        if saves or stopping or self.best.exhausted(config):
-            self.checkpoints.save(self.state, done, self._meta(done, due and stopping), scores)
-            self.recorder.last_saved = done
+        self.checkpoints.save(self.state, done, self._meta(done, evaluation_pending=evaluates))
+        self.recorder.last_saved = done
+        # It can take minutes that a preempted machine does not have: the resumed run makes up for
+        # it.
+        if evaluates and not stopping:
+            self.checkpoints.wait()
+            stopping = not self._evaluate(done)
         if stopping:
             self.checkpoints.wait()
             self.run.reporter.say(f"stopped by {self.stop} after saving step {done}")
@@ -171,20 +168,28 @@ class _Loop:
         self.recorder.clock.resume()
         return stopping
 
-    def _evaluate(self, step: int) -> dict[str, float] | None:
-        """Scores of the weights and their averages; None where the run was asked to stop."""
+    def _evaluate(self, step: int) -> bool:
+        """Evaluates the state of `step`, which is saved, and records the scores everywhere.
+
+        Returns False where the run was asked to stop before it was over.
+        """
         run = self.run
+        if run.evaluator is None:  # the data had an evaluation split when the step was saved
+            return True
         weights, averages = self.state.weights(), self.state.weights(ema=True)
         try:
             scores, report = evaluate_weights(
                 run.evaluator, weights, averages, self.stop.should_stop
             )
         except StoppedError:
-            return None
+            return False
         if jax.process_index() == 0:
             run.task.save_report({"step": step, **report}, run.workdir.logs)
         self.best.update(scores[run.config.checkpoint.best_metric], run.higher_is_better)
-        return scores
+        self.recorder.write(step, scores)
+        run.workdir.publish()
+        self.checkpoints.record(step, Evaluation(scores, self._best()))
+        return True
 
     def _meta(self, step: int, evaluation_pending: bool) -> dict[str, Any]:
         return {
@@ -193,8 +198,12 @@ class _Loop:
             "evaluation_pending": evaluation_pending,
             "sums": self.recorder.sums,
             "skipped_in_a_row": self.recorder.skipped_in_a_row,
-            "best": {"value": self.best.value, "since": self.best.since},
+            "best": self._best(),
+            "higher_is_better": self.run.higher_is_better,
         }
+
+    def _best(self) -> dict[str, Any]:
+        return {"value": self.best.value, "since": self.best.since}
 
 
 def _is_due(step: int, every_steps: int) -> bool:

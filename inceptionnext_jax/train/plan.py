@@ -96,6 +96,7 @@ def make_plan(
     per_epoch = steps_per_epoch(config, sizes.train)
     total_steps, schedule = _resolve_schedule(config, per_epoch, notes)
     _check_slope(config, total_steps / per_epoch, notes)
+    _check_evaluation(config, sizes.eval, notes)
     batch, accumulate = config.batch_size, config.optim.accumulate
     return Plan(
         sizes=sizes,
@@ -112,6 +113,21 @@ def make_plan(
         schedule=schedule,
         memory=_memory(config, footprint, devices) if footprint else None,
         notes=tuple(notes),
+    )
+
+
+def _check_evaluation(config: ConfigDict, images: int, notes: list[str]) -> None:
+    """Notes data without an evaluation split; refuses a stop that needs one."""
+    if images:
+        return
+    if config.stop.patience is not None:
+        raise UserError(
+            f"stop.patience={config.stop.patience} counts evaluations, and these data have no "
+            f"evaluation split; leave it unset, or set data.eval_split or data.dir"
+        )
+    notes.append(
+        "these data have no evaluation split: training runs without evaluations, and the newest "
+        "checkpoint counts as the best"
     )
 
 

@@ -35,7 +35,7 @@ class Resumed:
     Attributes:
       saved: Step of the checkpoint; None without one.
       best: The best evaluation before it.
-      evaluation_pending: Whether an evaluation was due that a stop prevented.
+      evaluation_pending: Whether an evaluation was due that was not completed.
       sums: Sums since the last line of the log.
       skipped_in_a_row: Updates left out up to it.
     """
@@ -65,10 +65,12 @@ def read_resumed(run: Run, checkpoints: Checkpoints) -> Resumed:
     check_resumable(changes, run.workdir.path)
     for key, (before, now) in changes.items():
         run.reporter.say(f"changed since step {step}: {key} {before!r} → {now!r}")
+    evaluation = checkpoints.evaluation(step)
+    best = (evaluation and evaluation.best) or meta.get("best", {})
     return Resumed(
         saved=step,
-        best=Best(**meta.get("best", {})),
-        evaluation_pending=meta.get("evaluation_pending", False),
+        best=Best(**best),
+        evaluation_pending=meta.get("evaluation_pending", False) and evaluation is None,
         sums=meta.get("sums"),
         skipped_in_a_row=meta.get("skipped_in_a_row", 0),
     )

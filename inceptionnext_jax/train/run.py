@@ -21,7 +21,11 @@ OpenTraining = Callable[[int], AbstractContextManager[BatchIterator]]
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that a run is made of."""
+    """Everything that a run is made of.
+
+    Attributes:
+      evaluator: None where the data have no evaluation split.
+    """
 
     config: ConfigDict
     plan: Plan
@@ -29,7 +33,7 @@ class Run:
     mesh: Mesh
     workdir: Workdir
     open_training: OpenTraining
-    evaluator: Evaluator
+    evaluator: Evaluator | None
     description: dict[str, Any]  # goes into config.json and every checkpoint
     reporter: Reporter
 

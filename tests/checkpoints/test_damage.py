@@ -10,6 +10,8 @@ import optax
 import pytest
 
 from inceptionnext_jax.checkpoints import steps
+from inceptionnext_jax.checkpoints.evaluation import NAME as EVALUATION
+from inceptionnext_jax.checkpoints.evaluation import Evaluation, read_evaluation
 from inceptionnext_jax.checkpoints.manager import Checkpoints
 from inceptionnext_jax.checkpoints.manifest import NAME, find_damage
 from inceptionnext_jax.convert.load import load_weights
@@ -37,7 +39,8 @@ def two_steps(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("two_steps")
     checkpoints = open_checkpoints(workdir)
     for step in (1, 2):
-        checkpoints.save(state(float(step)), step, {"step": step}, {"eval/top1": step / 10})
+        checkpoints.save(state(float(step)), step, {"step": step})
+        checkpoints.record(step, Evaluation({"eval/top1": step / 10}))
     checkpoints.wait()
     checkpoints.close()
     return workdir
@@ -81,7 +84,9 @@ def test_damage_to_any_file_is_found_and_the_step_before_is_taken(workdir, damag
     rng = random.Random(damage.__name__)
     newest = workdir / "checkpoints" / "2"
     files = sorted(
-        path for path in newest.rglob("*") if path.is_file() and path.name != "commit_success.txt"
+        path
+        for path in newest.rglob("*")
+        if path.is_file() and path.name not in ("commit_success.txt", EVALUATION)
     )
     assert {"MANIFEST.json", "_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt"} <= {
         path.name for path in files
@@ -99,6 +104,15 @@ def test_damage_to_any_file_is_found_and_the_step_before_is_taken(workdir, damag
         path.write_bytes(before)
     assert steps.set_damaged_aside(workdir) == 2
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_evaluation_counts_as_none_and_the_step_stays_whole(workdir, damage):
+    newest = workdir / "checkpoints" / "2"
+    assert read_evaluation(newest).scores == {"eval/top1": 0.2}
+    damage(newest / EVALUATION, random.Random(1))
+    assert read_evaluation(newest) is None
+    assert find_damage(newest) is None
 
 
 def test_a_missing_item_and_an_unknown_file_are_damage(workdir):
@@ -128,9 +142,9 @@ def test_a_run_resumes_from_the_undamaged_step_and_saves_the_damaged_number_agai
 
 
 def test_a_damaged_older_step_is_set_aside(workdir, capsys):
-    (workdir / "checkpoints" / "1" / "metrics" / "metrics").write_text("{")
+    (workdir / "checkpoints" / "1" / "meta" / "metadata").write_text("{")
     assert open_checkpoints(workdir).latest_step() == 2
-    assert "metrics/metrics is 1 bytes, expected" in capsys.readouterr().err
+    assert "meta/metadata is 1 bytes, expected" in capsys.readouterr().err
     assert (workdir / "checkpoints" / "1.damaged").is_dir()
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import optax
 import pytest
 
+from inceptionnext_jax.checkpoints.evaluation import Evaluation, read_evaluation
 from inceptionnext_jax.checkpoints.manager import Checkpoints
-from inceptionnext_jax.checkpoints.reading import read_meta
+from inceptionnext_jax.checkpoints.reading import find_best_step, read_meta
 from inceptionnext_jax.checkpoints.steps import newest_undamaged
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.train.state import create_state
@@ -55,7 +56,8 @@ def steps(folder):
 def test_best_checkpoint_does_not_evict_newest(tmp_path, metric, values, kept):
     checkpoints = open_checkpoints(tmp_path, metric)
     for step, value in enumerate(values, start=1):
-        checkpoints.save(state(), step, {}, {metric: value})
+        checkpoints.save(state(), step, {})
+        checkpoints.record(step, Evaluation({metric: value}))
     checkpoints.close()
     assert steps(tmp_path) == kept
     assert newest_undamaged(tmp_path).name == "5"
@@ -64,7 +66,8 @@ def test_best_checkpoint_does_not_evict_newest(tmp_path, metric, values, kept):
 def test_the_best_step_is_kept_after_a_restart(tmp_path):
     for step, value in enumerate([0.5, 0.9, 0.3, 0.2, 0.1], start=1):
         checkpoints = open_checkpoints(tmp_path)
-        checkpoints.save(state(), step, {}, {"eval/top1": value, "eval/loss": 1.0})
+        checkpoints.save(state(), step, {})
+        checkpoints.record(step, Evaluation({"eval/top1": value, "eval/loss": 1.0}))
         checkpoints.wait()
         checkpoints.close()
     assert steps(tmp_path) == [2, 4, 5]
@@ -73,9 +76,43 @@ def test_the_best_step_is_kept_after_a_restart(tmp_path):
 def test_steps_without_a_score_are_deleted(tmp_path):
     checkpoints = open_checkpoints(tmp_path)
     for step in range(1, 8):
-        checkpoints.save(state(), step, {}, {"eval/top1": 0.9} if step == 2 else {})
+        checkpoints.save(state(), step, {})
+        if step == 2:
+            checkpoints.record(step, Evaluation({"eval/top1": 0.9}))
     checkpoints.close()
     assert steps(tmp_path) == [2, 6, 7]
+
+
+def test_a_score_that_is_no_number_is_never_the_best(tmp_path):
+    checkpoints = open_checkpoints(tmp_path)
+    for step, value in enumerate([0.1, float("nan"), 0.05, 0.01], start=1):
+        checkpoints.save(state(), step, {})
+        checkpoints.record(step, Evaluation({"eval/top1": value}))
+    checkpoints.close()
+    assert steps(tmp_path) == [1, 3, 4]
+
+
+@pytest.mark.parametrize(("metric", "best"), [("eval/top1", "2"), ("eval/loss", "1")])
+def test_the_best_step_is_found_in_the_direction_of_its_metric(tmp_path, metric, best):
+    checkpoints = open_checkpoints(tmp_path, metric, keep_latest=9)
+    meta = {"config": {"checkpoint": {"best_metric": metric}}}
+    meta["higher_is_better"] = metric == "eval/top1"
+    for step, value in enumerate([0.1, 0.9, 0.5], start=1):
+        checkpoints.save(state(), step, meta)
+        checkpoints.record(step, Evaluation({metric: value}))
+    checkpoints.close()
+    assert find_best_step(tmp_path).name == best
+    (tmp_path / "checkpoints" / best / "meta" / "metadata").write_text("{")
+    with pytest.raises(UserError, match=f"{best} is damaged.*name another step"):
+        find_best_step(tmp_path)
+
+
+def test_scores_of_steps_that_were_saved_with_them_are_read(tmp_path):
+    """As runs wrote them before evaluations came after the save."""
+    folder = tmp_path / "checkpoints" / "3" / "metrics"
+    folder.mkdir(parents=True)
+    (folder / "metrics").write_text('{"eval/top1": 0.5}')
+    assert read_evaluation(folder.parent) == Evaluation({"eval/top1": 0.5}, None)
 
 
 def test_state_and_meta_are_restored_unchanged(tmp_path):

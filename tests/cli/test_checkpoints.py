@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from inceptionnext_jax.__main__ import main
+from inceptionnext_jax.checkpoints.evaluation import Evaluation
 from inceptionnext_jax.checkpoints.manager import Checkpoints
 from inceptionnext_jax.train.state import create_state
 from inceptionnext_jax.workdir.lock import Lock
@@ -21,7 +22,8 @@ def workdir(tmp_path):
     params = {"fc": {"kernel": np.ones((64, 64), np.float32)}}
     for step in (5, 10, 15):
         state = create_state({"params": params}, optax.identity(), ema=False)
-        checkpoints.save(state, step, {}, {"eval/top1": step / 100})
+        checkpoints.save(state, step, {})
+        checkpoints.record(step, Evaluation({"eval/top1": step / 100}))
     checkpoints.wait()
     checkpoints.close()
     os.truncate(tmp_path / "checkpoints" / "10" / "meta" / "metadata", 1)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from configs import default, rows
-from inceptionnext_jax import create_model, model_info
+from inceptionnext_jax import create_model, list_models, model_info
 from inceptionnext_jax.cli import job
 from inceptionnext_jax.data import Dataset
 from inceptionnext_jax.data.catalog import AbsentSource
@@ -111,6 +111,61 @@ def test_fine_tuning_and_pre_training_follow_the_appendix():
         assert xlarge.get_config(f"22k_{size}").ema_decay == 0.9999
         assert xlarge.get_config(f"22k_{size}").model.num_classes is None
     assert xlarge.get_config().model.num_classes == 21_841
+
+
+@pytest.mark.parametrize(
+    ("file", "arg", "group"),
+    [
+        ("tiny", "", 128), ("small", "", 128), ("base", "", 128), ("large", "", 64),
+        ("small_iso", "", 128), ("base_iso", "", 128), ("large_iso", "", 64),
+        ("base", "22k", 32), ("large", "22k", 32), ("xlarge", "22k", 32), ("xlarge", "", 32),
+    ],
+)  # fmt: skip
+def test_mixing_groups_are_the_authors_images_per_device(file, arg, group):
+    """ConvNeXt's TRAINING.md, commands for several machines."""
+    config = rows.load(f"configs/convnext/{file}.py").get_config(arg)
+    assert config.augment.mix_group_size == group
+
+
+IMAGES = {"imagenet2012": 1_281_167, "folder": 14_197_122}  # folder: ImageNet-22K
+
+
+@pytest.mark.parametrize(
+    ("file", "arg"),
+    [
+        (file, arg)
+        for file, arg, _ in rows.published()
+        if rows.load(file).get_config(arg).task == "classification"
+    ],
+)
+def test_rows_evaluate_and_save_once_an_epoch_of_their_data(file, arg):
+    config = rows.load(file).get_config(arg)
+    epoch = IMAGES[config.data.name] // config.batch_size
+    assert config.eval.every_steps == config.checkpoint.every_steps == epoch
+
+
+def test_the_roadmap_follows_convnexts_recipe_without_averages():
+    from configs.convnext import roadmap, tiny
+
+    names = {f"step_{name.split('_')[1]}": name for name in list_models("roadmap_*")}
+    reported = [78.8, 79.4, 79.5, 78.3, 80.5, 80.6, 79.9, 80.6, 80.6, 81.3, 81.4, 81.5]
+    assert len(names) == len(reported) + 2
+    recipe = tiny.get_config()
+    recipe.ema_decay = None
+    recipe.checkpoint.best_metric = "eval/top1"
+    for number, top1 in enumerate(reported, start=1):
+        config = roadmap.get_config(f"step_{number:02}")
+        assert config.model.name == names[f"step_{number:02}"]
+        assert model_info(config.model.name).top1 == pytest.approx(top1 / 100)
+        recipe.model.name = config.model.name
+        assert config == recipe
+    last = roadmap.get_config("step_13")
+    recipe.model.name = "roadmap_13_convnext_tiny"
+    recipe.model.layer_scale_init = 0.0
+    assert last == recipe
+    assert roadmap.get_config() == roadmap.get_config("step_01")
+    with pytest.raises(default.UnknownVariantError):
+        roadmap.get_config("step_00")
 
 
 def test_documented_commands_name_configs_that_exist():

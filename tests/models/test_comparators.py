@@ -23,6 +23,7 @@ from tests.models.oracle import (
     images,
     logits_of,
     random_variables,
+    randomised,
     relative_error,
     state,
     to_nchw,
@@ -71,6 +72,21 @@ def test_transformer_in_transformer_at_another_size_equals_timm(timm):
     small.load_state_dict(theirs)
     x = images((2, 48, 80, 3))
     assert relative_error(logits(model, variables, x), logits_of(small.eval(), x)) < 1e-5
+
+
+@pytest.mark.parametrize("size", [(224, 256), (256, 256), (384, 384)])
+def test_swin_at_other_sizes_equals_timms_network_of_that_size(timm, size):
+    """The last stage shifts its windows along sides of the map that exceed one."""
+    depths = (1, 1, 2, 2)
+    options = {"img_size": size, "depths": depths}
+    oracle = randomised(timm, TIMMS["swin_tiny"], num_classes=5, **options)
+    for key, value in oracle.named_parameters():
+        if key.endswith("bias_table"):
+            value.data.normal_()
+    model = create_model("swin_tiny", num_classes=5, stage_depths=depths)
+    variables = from_torch("swin_tiny", state(oracle), stage_depths=depths)
+    x = images((1, *size, 3))
+    assert relative_error(logits(model, variables, x), logits_of(oracle, x)) < 1e-5
 
 
 def test_features_are_stage_maps_and_classify_gives_the_logits(pair):

@@ -1,20 +1,25 @@
 """Weights of every kind start a run or are refused; every array is accounted for."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
 
 from inceptionnext_jax import create_model, trees
+from inceptionnext_jax.checkpoints.evaluation import NAME as EVALUATION
+from inceptionnext_jax.checkpoints.evaluation import Evaluation, write_evaluation
 from inceptionnext_jax.checkpoints.reading import find_step
 from inceptionnext_jax.convert import to_torch
 from inceptionnext_jax.convert.load import load_weights
+from inceptionnext_jax.convert.run_weights import load_start
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.stacking import unstack_blocks
 from inceptionnext_jax.pretrained.class_names import differing_classes
 from inceptionnext_jax.tasks.classification import build
 from inceptionnext_jax.train.init_state import match
 from tests.models.oracle import random_variables
-from tests.runs import run, saved_arrays, small_config
+from tests.runs import run, saved_arrays, small_config, untrained
 
 HEAD = ("head/",)
 ATTO, DEPTHS = "inceptionnext_atto", (1, 1, 1, 1)
@@ -128,6 +133,76 @@ def test_a_workdir_is_its_newest_step_and_a_step_is_itself(trained, monkeypatch)
     kernel = newest["params"]["stem"]["conv"]["kernel"]
     assert (first["params"]["stem"]["conv"]["kernel"] != kernel).any()
     assert (averages["params"]["stem"]["conv"]["kernel"] != kernel).any()
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained, tmp_path_factory):
+    """The same run, whose first step has the better score."""
+    workdir = shutil.copytree(trained, tmp_path_factory.mktemp("evaluated") / "run")
+    for step, top1 in ((1, 0.9), (2, 0.1)):
+        scores = {"eval/top1": top1, "eval_ema/top1": 1 - top1}
+        write_evaluation(workdir / "checkpoints" / str(step), Evaluation(scores))
+    return workdir
+
+
+@pytest.mark.parametrize(
+    ("behind", "step", "averaged"),
+    [
+        ("", 2, True),
+        (":newest", 2, True),
+        (":params", 2, False),
+        (":best", 1, True),
+        (":best,params", 1, False),
+        (":ema,best", 1, True),
+        ("/checkpoints/1:params", 1, False),
+    ],
+)
+def test_a_start_is_chosen_by_step_and_kind(evaluated, behind, step, averaged):
+    variables, averages, _ = load_weights(evaluated / "checkpoints" / str(step), ATTO, DEPTHS)
+    wanted = flat(averages if averaged else variables)
+    said = []
+    got, meta = load_start(f"{evaluated}{behind}", ATTO, DEPTHS, said.append)
+    assert meta["step"] == step
+    jax.tree.map(np.testing.assert_array_equal, flat(got), wanted)
+    assert (f"init_from={evaluated}{behind}: taking the averaged weights" in said) == averaged
+    assert (f"init_from={evaluated}{behind}: taking step 1" in said) == ("best" in behind)
+
+
+def test_without_a_score_the_newest_step_is_the_best(trained, tmp_path):
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    (workdir / "checkpoints" / "2" / EVALUATION).unlink()
+    _, meta = load_start(f"{workdir}:best", ATTO, DEPTHS, print)
+    assert meta["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("behind", "words"),
+    [
+        (":bset", "'bset' is not one of newest, best, params, ema; did you mean best?"),
+        (":best,rma", "'rma' is not one of newest, best, params, ema"),
+        (":best,newest", "best and newest exclude each other"),
+        (":params,ema", "params and ema exclude each other"),
+        ("/checkpoints/1:best", "is no workdir with checkpoints"),
+    ],
+)
+def test_an_unknown_or_impossible_start_is_refused(evaluated, behind, words):
+    with pytest.raises(UserError) as error:
+        load_start(f"{evaluated}{behind}", ATTO, DEPTHS, print)
+    assert str(error.value).startswith(f"init_from={evaluated}{behind}: ")
+    assert words in str(error.value)
+
+
+def test_a_start_from_what_a_run_or_file_lacks_is_refused(tmp_path):
+    variables = random_variables(create_model(ATTO, num_classes=7, stage_depths=DEPTHS))
+    path = tmp_path / "w.npz"
+    np.savez(path, **to_torch(ATTO, variables, stage_depths=DEPTHS))
+    with pytest.raises(UserError, match=r"only a run has ema; .*w.npz is a weight file"):
+        load_start(f"{path}:ema", ATTO, DEPTHS, print)
+    with pytest.raises(UserError, match="is no workdir with checkpoints"):
+        load_start(f"{path}:best", ATTO, DEPTHS, print)
+    untrained(tmp_path / "run", small_config())
+    with pytest.raises(UserError, match=r"the run kept no averages .*; take params"):
+        load_start(f"{tmp_path / 'run'}:ema", ATTO, DEPTHS, print)
 
 
 @pytest.mark.parametrize("source", ["nowhere/at/all", "/nowhere", "weights.h5"])
