@@ -1,5 +1,5 @@
 """Suites that measure our own programs: ceilings, mixer, block, compile, memory, evaluation,
-detection, input, scaling.
+detection, detection_report, input, scaling.
 
 `run.py` starts each in a process of its own (`python -m benchmarks.programs SUITE CORE`).
 """
@@ -206,6 +206,13 @@ def detection() -> dict[str, Any]:
     return suite()
 
 
+def detection_report() -> dict[str, Any]:
+    """Time and memory of the scores of 5,000 images."""
+    from benchmarks.detection_report import measured
+
+    return measured()
+
+
 def input() -> dict[str, Any]:
     """Share of its time that a real training run waits for images."""
     from benchmarks.input import jpegs
@@ -288,7 +295,18 @@ def scaling() -> dict[str, Any]:
 
 SUITES = {
     f.__name__: f
-    for f in (ceilings, mixer, block, compile, memory, evaluation, detection, input, scaling)
+    for f in (
+        ceilings,
+        mixer,
+        block,
+        compile,
+        memory,
+        evaluation,
+        detection,
+        detection_report,
+        input,
+        scaling,
+    )
 }
 
 

@@ -66,7 +66,12 @@ def sections() -> dict[str, str]:
     return {
         "peers": "".join(_peer_table(r) for r in latest("infer", "train", "segmentation")),
         "mixer": "".join(_mixer_table(record["results"]) for record in latest("mixer")),
-        "detection": "".join(_detection_tables(record) for record in latest("detection")),
+        "detection": "".join(
+            (
+                *map(_detection_tables, latest("detection")),
+                *map(_detection_report, latest("detection_report")),
+            )
+        ),
         "programs": _program_table(),
     }
 
@@ -120,6 +125,17 @@ def _detection_tables(record: Record) -> str:
             f"{height} × {width}, float32, by XLA's account: {of_forms}.\n"
         )
     return "".join(lines)
+
+
+def _detection_report(record: Record) -> str:
+    found = record["results"]
+    mib = {name: found[name] / 2**20 for name in ("bytes_before", "bytes_at_most")}
+    return (
+        f"\nScores of {found['images']:,} images with {found['detections']:,} detections: "
+        f"{found['bbox_seconds']} s for boxes, {found['segm_seconds']} s for masks; the process "
+        f"has {mib['bytes_before']:.0f} MiB before, detections and annotations included, and "
+        f"{mib['bytes_at_most']:.0f} MiB at most.\n"
+    )
 
 
 def _twin(times: Any) -> str:

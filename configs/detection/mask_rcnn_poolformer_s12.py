@@ -7,8 +7,8 @@ The authors' config, which follows PVT's (1x), and their repository's figures.
 """
 
 from configs import default
-from configs.detection import recipe
+from configs.detection import recipe_1x
 
 
 def get_config(arg=""):
-    return default.finish(recipe.pvt("mask_rcnn", "poolformer_s12"), arg)
+    return default.finish(recipe_1x.pvt("mask_rcnn", "poolformer_s12"), arg)

@@ -7,8 +7,8 @@ mmdetection's own config (1x) and figures.
 """
 
 from configs import default
-from configs.detection import recipe
+from configs.detection import recipe_1x
 
 
 def get_config(arg=""):
-    return default.finish(recipe.mmdetection_resnet("mask_rcnn", "resnet50"), arg)
+    return default.finish(recipe_1x.mmdetection_resnet("mask_rcnn", "resnet50"), arg)

@@ -8,8 +8,10 @@ paper follows for Semantic FPN, with the rate of drop path that it has there.
 """
 
 from configs import default
-from configs.detection import recipe
+from configs.detection import recipe_1x
 
 
 def get_config(arg=""):
-    return default.finish(recipe.pvt("retinanet", "inceptionnext_small", drop_path_rate=0.2), arg)
+    return default.finish(
+        recipe_1x.pvt("retinanet", "inceptionnext_small", drop_path_rate=0.2), arg
+    )

@@ -12,9 +12,9 @@ Variant `:linear` lets it fall linearly to 0, as the supplement says.
 """
 
 from configs import default
-from configs.detection import recipe
+from configs.detection import recipe_1x
 
 
 def get_config(arg=""):
-    config = recipe.vanillanet("retinanet", lr=8e-5, decay_epochs=(10, 11))
-    return default.finish(config, arg, {"linear": recipe.linear})
+    config = recipe_1x.vanillanet("retinanet", lr=8e-5, decay_epochs=(10, 11))
+    return default.finish(config, arg, {"linear": recipe_1x.linear})

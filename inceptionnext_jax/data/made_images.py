@@ -1,12 +1,13 @@
 """Sources whose examples are made on access."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from inceptionnext_jax.data.dataset import Example
 
 
 @dataclass(frozen=True)
-class MadeImages:
+class MadeImages(ABC):
     """Images without files; subclasses define `_make`.
 
     Attributes:
@@ -25,9 +26,9 @@ class MadeImages:
             raise IndexError(index)
         return self._make(index)
 
+    @abstractmethod
     def _make(self, index: int) -> Example:
         """Returns an example; `index` is in range."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

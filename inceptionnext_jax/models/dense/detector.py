@@ -1,5 +1,6 @@
 """The base of detectors: the call, the losses, and what both return."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Any
@@ -89,10 +90,11 @@ class Detector(DenseSystem):
         with nn.intercept_methods(_use_running_statistics):
             return super().features(x, train, positions)
 
+    @abstractmethod
     def _found(self, maps: tuple[jax.Array, ...], sizes: jax.Array) -> dict[str, jax.Array]:
-        """The call's results; subclasses define it."""
-        raise NotImplementedError
+        """Returns the call's results."""
 
+    @abstractmethod
     def _losses(
         self,
         maps: tuple[jax.Array, ...],
@@ -100,8 +102,7 @@ class Detector(DenseSystem):
         key: jax.Array,
         positions: jax.Array,
     ) -> dict[str, jax.Array]:
-        """The results of `losses`; subclasses define it."""
-        raise NotImplementedError
+        """Returns the results of `losses`."""
 
 
 def best_of_classes(

@@ -1,5 +1,6 @@
 """Systems of semantic segmentation: a backbone and heads that classify each position."""
 
+from abc import abstractmethod
 from dataclasses import KW_ONLY
 from typing import Any
 
@@ -79,8 +80,9 @@ class Segmenter(DenseSystem):
         return logits
 
     @nn.nowrap
+    @abstractmethod
     def _decode_head(self) -> PixelHead:
-        raise NotImplementedError
+        """Makes the decode head."""
 
     @nn.nowrap
     def _head(self, kind: type[PixelHead], **options: Any) -> Any:

@@ -246,6 +246,24 @@ def test_mask_heads_need_masks():
         trained(model, random_variables(model), images((1, 64, 96, 3)), targets(masks=False))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "backbone", ["inceptionnext_atto", "convnext_atto", "vanillanet_13", "swin_tiny", "resnet50",
+                 "resnext101_32x4d", "poolformer_s12"],
+)  # fmt: skip
+def test_every_kind_of_backbone_makes_every_detector(kind, backbone):
+    depths = tuple(1 for _ in inx.model_info(backbone).stage_depths)
+    model = small(kind, backbone, stage_depths=depths)
+    image = jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32)
+    found, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), image)
+    assert found["boxes"].shape == (2, 6, 4)
+    heads = {"retinanet": {"retina_head"}, "mask_rcnn": {"rpn_head", "bbox_head", "mask_head"}}
+    numbered = {f"{name}_head_{i}" for name in ("bbox", "mask") for i in range(3)}
+    wanted = heads.get(kind, {"rpn_head", *numbered}) | {"backbone", "neck"}
+    has_norms = backbone.split("_")[0] in ("convnext", "swin", "poolformer")
+    assert set(variables["params"]) == wanted | ({"out_norm"} if has_norms else set())
+
+
 def test_detectors_are_systems_of_their_task():
     info = inx.model_info("mask_rcnn_convnext_tiny")
     assert (info.task, info.counted_at, info.stage_depths) == (

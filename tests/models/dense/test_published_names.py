@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import numpy as np
 import pytest
 
@@ -55,6 +56,22 @@ def test_written_names_and_shapes_are_those_of_the_checkpoint(name, layout, back
     variables = random_variables(inx.create_model(name, num_classes=5, **options))
     written = {k: v.shape for k, v in to_torch(name, variables, layout, **options).items()}
     assert written == without(shapes_of(name, backbone, dims, DEPTHS, 8, 5), IGNORED[0])
+
+
+@pytest.mark.parametrize("kind", ["retinanet", "mask_rcnn"])
+def test_vanillanets_detectors_have_the_names_of_its_repository(timm, kind):
+    """Those of its classifier in the backbone, without the classifier's own layers."""
+    from tests.models import torch_vanillanet
+
+    pools = [2 if stride == 2 else None for stride in (1, 2, 2, 1, 1, 1, 1, 1, 1, 2, 1)]
+    theirs = torch_vanillanet.make([8] * 12, pools, n=4).state_dict()
+    options = {"width": 0.0625, "act_num": 4, "channels": 8}
+    name = f"{kind}_vanillanet_13"
+    variables = random_variables(inx.create_model(name, num_classes=5, **options))
+    variables["host"] = jax.tree.map(np.ones_like, variables["host"])
+    written = to_torch(name, variables, "mmdet", **options)
+    backbone = {key for key in written if key.startswith("backbone.")}
+    assert backbone == {f"backbone.{key}" for key in theirs if not key.startswith("cls")}
 
 
 @pytest.mark.parametrize(("name", "layout", "backbone", "dims"), CHECKPOINTS)

@@ -1,10 +1,7 @@
 """The worked example of docs/detection.md runs as it is printed."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
@@ -12,6 +9,7 @@ from PIL import Image
 from inceptionnext_jax.__main__ import main
 from inceptionnext_jax.cli.flags import config_from
 from inceptionnext_jax.cli.job import run_job
+from tests.guides import prepared, run_commands
 from tests.runs import ROOT, metrics
 
 TEXT = (ROOT / "docs/detection.md").read_text(encoding="utf-8")
@@ -37,10 +35,8 @@ def commands(start):
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty folder to work in, with the snippet's data in it."""
-    for name in ("main.py", "configs"):
-        (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
-    exec(compile(DATA, "docs/detection.md", "exec"), {})
+    prepared(tmp_path, DATA, "docs/detection.md")
     return tmp_path
 
 
@@ -71,20 +67,7 @@ def test_the_pictures_and_documents_that_it_names_are_there():
 
 @pytest.mark.slow
 def test_the_whole_example_runs(here):
-    (here / "bin").mkdir()
-    python = here / "bin/python"  # a link would leave the virtual environment
-    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-    python.chmod(0o755)
-    variables = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "",
-        "PYTHONPATH": str(ROOT),
-        "PATH": f"{here / 'bin'}{os.pathsep}{os.environ['PATH']}",
-    }
-    done = subprocess.run(
-        ["bash", "-ec", EXAMPLE], cwd=here, env=variables, capture_output=True, text=True
-    )
+    done = run_commands(f"set -e\n{EXAMPLE}", here)
     assert done.returncode == 0, done.stderr[-2000:]
     last = metrics(here / "out/loops-run")[-1]
     assert last["eval/box_ap50"] > 0.8

@@ -1,10 +1,8 @@
 """The worked example of docs/segmentation.md runs as it is printed."""
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 
 import pytest
 from PIL import Image
@@ -12,6 +10,7 @@ from PIL import Image
 from inceptionnext_jax.cli.flags import config_from
 from inceptionnext_jax.cli.job import run_job
 from inceptionnext_jax.errors import UserError
+from tests.guides import prepared, run_commands
 from tests.runs import ROOT, metrics
 
 TEXT = (ROOT / "docs/segmentation.md").read_text(encoding="utf-8")
@@ -36,10 +35,8 @@ def commands():
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty folder to work in, with the snippet's folder of pairs in it."""
-    for name in ("main.py", "configs"):
-        (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
-    exec(compile(FOLDER, "docs/segmentation.md", "exec"), {})
+    prepared(tmp_path, FOLDER, "docs/segmentation.md")
     return tmp_path
 
 
@@ -69,21 +66,7 @@ def test_the_keys_of_the_commands_exist():
 
 @pytest.mark.slow
 def test_the_whole_example_runs(here):
-    (here / "bin").mkdir()
-    python = here / "bin/python"  # a link would leave the virtual environment
-    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-    python.chmod(0o755)
-    variables = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "",
-        "PYTHONPATH": str(ROOT),
-        "PATH": f"{here / 'bin'}{os.pathsep}{os.environ['PATH']}",
-    }
-    script = "".join(SHELL)
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=here, env=variables, capture_output=True, text=True
-    )
+    done = run_commands("".join(SHELL), here)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "hold only the ids 0 and 255" in done.stderr  # the first plan
     assert metrics(here / "out/masks-run")[-1]["eval/miou"] > 0.8

@@ -66,6 +66,11 @@ def full_logits(view):
     return np.einsum("yh,hwk,xw->kyx", view["rows"], grid, view["columns"])
 
 
+def every_second(logits):
+    """The pixels [K, H, W] of which the file has numbers; it has the labels of all."""
+    return logits[:, ::2, ::2]
+
+
 def maps_of(given, original, plain=0):
     """The label maps [M, H, W] of views at the image's own size, through the compiled function."""
     forward, _, _ = network()
@@ -85,7 +90,8 @@ def maps_of(given, original, plain=0):
 def test_logits_and_labels_equal_mmsegmentation(method):
     view = views(method=method).view(rgb("inputs/image_bgr"), original_size(), mirrored=False)
     assert len(view["windows"]) == (1 if method == "whole" else 2 * 3)
-    assert relative_error(full_logits(view), golden()[f"outputs/{method}/logits"]) < 1e-4
+    wanted = golden()[f"outputs/{method}/logits"]
+    assert relative_error(every_second(full_logits(view)), wanted) < 1e-4
     found = maps_of([view], original_size())
     assert (found != golden()[f"outputs/{method}/labels"]).sum() <= 1
 
@@ -94,7 +100,8 @@ def test_an_image_lower_than_a_window_equals_mmsegmentation():
     image = rgb("inputs/image_bgr")[:50]
     view = views(method="slide").view(image, (50, 131), mirrored=False)
     assert view["windows"].shape[1:3] == (50, 64)
-    assert relative_error(full_logits(view), golden()["outputs/slide_small/logits"]) < 1e-4
+    wanted = golden()["outputs/slide_small/logits"]
+    assert relative_error(every_second(full_logits(view)), wanted) < 1e-4
 
 
 def test_scales_and_mirroring_equal_mmsegmentation():
@@ -105,7 +112,7 @@ def test_scales_and_mirroring_equal_mmsegmentation():
             np.testing.assert_array_equal(view["windows"][0], rgb(f"inputs/tta/{i + mirrored}"))
             given.append(view)
             total = total + np.asarray(jax.nn.softmax(full_logits(view), axis=0))
-    assert relative_error(total / 6, wanted) < 1e-4
+    assert relative_error(every_second(total / 6), wanted) < 1e-4
     plain, several = maps_of(given, original_size(), plain=2)
     assert (several != golden()["outputs/tta/labels"]).sum() <= 1
     np.testing.assert_array_equal(plain, maps_of(given[2:3], original_size())[0])
