@@ -1,7 +1,6 @@
 """A trained network from any source, with its preprocessing and class names."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from inceptionnext_jax.checkpoints import reading
+from inceptionnext_jax.checkpoints.evaluation import read_evaluation
 from inceptionnext_jax.convert.files import check_finite
 from inceptionnext_jax.convert.hub import PREFIX
 from inceptionnext_jax.convert.load import Location, Say, locate_source, read_file
@@ -182,9 +182,5 @@ def _section(meta: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _measured(step: StoragePath) -> dict[str, float]:
     """Returns the run's metrics at a step, if it evaluated there."""
-    path = step / "metrics" / "metrics"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return {str(name): float(value) for name, value in found.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
+    evaluation = read_evaluation(step)
+    return evaluation.scores if evaluation else {}

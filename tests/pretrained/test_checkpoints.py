@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 import inceptionnext_jax as inx
 from inceptionnext_jax.__main__ import main
+from inceptionnext_jax.checkpoints.evaluation import NAME as EVALUATION
 from inceptionnext_jax.convert import to_torch
 from inceptionnext_jax.trees import paths_and_leaves
 from tests.models.oracle import images
@@ -40,6 +41,11 @@ def test_a_run_on_any_mesh_is_loaded_onto_one_device(trained):
     assert loaded.class_names == tuple("0123456789")
     assert loaded.preprocessing.image_size == 32
     assert loaded.options == {"stage_depths": [1, 1, 1, 1]}
+    assert (
+        loaded.metrics
+        == json.loads((trained / "checkpoints/2" / EVALUATION).read_text())["evaluation"]["scores"]
+    )
+    assert "eval_ema/top1" in loaded.metrics
     arrays = saved_arrays(trained, 2)
     flat = dict(paths_and_leaves(loaded.variables))
     assert len(flat) == 90
