@@ -28,6 +28,12 @@ TITLES = {
     "deit": "DeiT",
     "vit": "ViT",
     "swin": "Swin Transformer",
+    "focalnet": "FocalNet",
+    "pvt": "Pyramid Vision Transformer",
+    "t2t": "T2T-ViT",
+    "tnt": "TNT",
+    "efficientnet": "EfficientNet",
+    "bit": "BiT",
     "poolformer": "PoolFormer",
 }
 _INTRODUCTION = """\
@@ -69,7 +75,7 @@ def markdown() -> str:
     kept = read_counts()
     families = defaultdict(list)
     for name in sorted(inx.list_models(), key=_natural):
-        families[re.match("[a-z]+", name)[0]].append(name)
+        families[_family(name)].append(name)
     order = [*TITLES, *sorted(families.keys() - TITLES.keys())]
     commands = _commands()
     sections = [
@@ -110,6 +116,12 @@ def _commands() -> dict[str, str]:
             names += [f"`{file}{first}`", *(f"`{other}`" for other in others)]
         texts[name] = ", ".join(names)
     return texts
+
+
+def _family(name: str) -> str:
+    """Returns the key of TITLES that a name begins with, or the letters that it begins with."""
+    first = name.split("_")[0]
+    return first if first in TITLES else re.match("[a-z]+", name)[0]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
