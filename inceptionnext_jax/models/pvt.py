@@ -220,7 +220,7 @@ def _register(name: str, depths: tuple[int, ...], top1: float, **info: Any) -> N
         family=_FAMILY,
         crop_pct=0.9,
         top1=top1,
-        hub_id=f"Xrenya/pvt-{name}-224",
+        hub_id=f"Zetatech/pvt-{name}-224",
         licence="apache-2.0",
         **info,
     )
