@@ -28,6 +28,7 @@ from inceptionnext_jax.models.names import (
     metanext_rules,
 )
 from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
+from inceptionnext_jax.models.reported import Report
 
 CONVNEXT: dict[str, Any] = {
     "mlp_ratios": (4, 4, 4, 4),
@@ -174,12 +175,13 @@ FAMILY = Family(
 _ATTO = dataclasses.replace(FAMILY, namings=(_CONVOLUTIONAL, _LINEAR, _AUTHORS), official=2)
 
 _RELEASE = "https://dl.fbaipublicfiles.com/convnext"
+_PAPER = "reported by the paper"
 
 
 def _register(name: str, depths: tuple[int, ...], dims: tuple[int, ...], **info: Any) -> None:
     published: dict[str, Any] = {
         "family": FAMILY,
-        "top1_source": "reported by the paper",
+        "top1_source": _PAPER,
         "licence": "mit",
     }
     about = ModelInfo(
@@ -225,6 +227,11 @@ _register(
     (3, 3, 27, 3),
     (128, 256, 512, 1024),
     top1=0.838,
+    other_reports=(
+        Report(0.851, _PAPER, "at 384 pixels"),
+        Report(0.858, _PAPER, "ImageNet-22K first"),
+        Report(0.868, _PAPER, "ImageNet-22K first, at 384 pixels"),
+    ),
     weights_url=f"{_RELEASE}/convnext_base_1k_224_ema.pth",
     hub_id="timm/convnext_base.fb_in1k",
 )
@@ -233,6 +240,11 @@ _register(
     (3, 3, 27, 3),
     (192, 384, 768, 1536),
     top1=0.843,
+    other_reports=(
+        Report(0.855, _PAPER, "at 384 pixels"),
+        Report(0.866, _PAPER, "ImageNet-22K first"),
+        Report(0.875, _PAPER, "ImageNet-22K first, at 384 pixels"),
+    ),
     weights_url=f"{_RELEASE}/convnext_large_1k_224_ema.pth",
     hub_id="timm/convnext_large.fb_in1k",
 )
@@ -242,6 +254,7 @@ _register(
     (256, 512, 1024, 2048),
     top1=0.870,
     top1_source="reported by the paper after pre-training on ImageNet-22K",
+    other_reports=(Report(0.878, _PAPER, "ImageNet-22K first, at 384 pixels"),),
     weights_url=f"{_RELEASE}/convnext_xlarge_22k_1k_224_ema.pth",
     hub_id="timm/convnext_xlarge.fb_in22k_ft_in1k",
 )
