@@ -72,6 +72,27 @@ def test_isotropic_inceptionnext_equals_timms_blocks(timm):
     assert_equal("inceptionnext_small_iso", oracle, state_dict, (70, 97), (2,))
 
 
+def test_metanext_with_attention_equals_timms_attention_in_its_block(timm):
+    from timm.layers import Attention
+    from timm.models.inception_next import MetaNeXtBlock
+
+    class Mixer(Attention):
+        def __init__(self, dim, **options):
+            super().__init__(dim, num_heads=dim // 64, qkv_bias=True)
+
+        def forward(self, x):
+            tokens = super().forward(x.flatten(2).transpose(1, 2))
+            return tokens.transpose(1, 2).reshape(x.shape)
+
+    def block(dim):
+        return MetaNeXtBlock(dim, token_mixer=Mixer, ls_init_value=0)
+
+    oracle = isotropic(block, 384, 3, 5)
+    state_dict = inceptionnext_names(state(oracle))
+    assert "stages.0.blocks.2.token_mixer.qkv.bias" in state_dict
+    assert_equal("metanext_attn_small_iso", oracle, state_dict, (70, 97), (3,))
+
+
 def test_network_of_partial_convolutions_equals_torchs(timm):
     import torch
     from torch import nn
