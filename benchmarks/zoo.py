@@ -87,6 +87,11 @@ def markdown() -> str:
     return _INTRODUCTION + "".join(sections)
 
 
+def _family(name: str) -> str:
+    """Returns resnet for resnet50, t2t for t2t_vit_14."""
+    return name.partition("_")[0].rstrip("0123456789")
+
+
 def _line(name: str, counts: Counts, command: str) -> str:
     info = inx.model_info(name)
     top1 = "" if info.top1 is None else percent(info.top1)

@@ -39,9 +39,17 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of the running code, with "+changes" if files differ; None outside git."""
+    """The commit of the running code, with "+changes" if files differ; None outside git.
+
+    An installed package may lie within the repository of another project, whose commit says nothing.
+    """
     folder = Path(__file__).parent
     try:
+        if (
+            Path(_git(folder, "rev-parse", "--show-toplevel")).resolve()
+            != folder.parents[1].resolve()
+        ):
+            return None
         commit = _git(folder, "rev-parse", "HEAD")
         return commit + ("+changes" if _git(folder, "status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):

@@ -94,6 +94,13 @@ def test_page_and_stored_counts_are_current():
     assert zoo.DOCUMENT.read_text() == zoo.markdown(), hint
 
 
+def test_every_family_on_the_page_has_a_title():
+    titles = [line.removeprefix("## ") for line in zoo.markdown().splitlines() if line[:3] == "## "]
+    assert set(titles) <= set(zoo.TITLES.values())
+    section = zoo.markdown().partition("## T2T-ViT")[2].partition("##")[0]
+    assert "`t2t_vit_14`" in section
+
+
 def test_page_names_every_model_once_and_its_config():
     lines = [line for line in zoo.markdown().splitlines() if line.startswith("| `")]
     assert sorted(line.split("`")[1] for line in lines) == inx.list_models()
