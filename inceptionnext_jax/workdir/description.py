@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """The commit of the running code, with "+changes" if files differ; None outside git.
 
-    An installed package may lie within the repository of another project, whose commit says nothing.
+    An installed package may lie in the repository of another project, whose commit says nothing.
     """
     folder = Path(__file__).parent
     try:
