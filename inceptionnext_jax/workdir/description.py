@@ -45,10 +45,8 @@ def git_commit() -> str | None:
     """
     folder = Path(__file__).parent
     try:
-        if (
-            Path(_git(folder, "rev-parse", "--show-toplevel")).resolve()
-            != folder.parents[1].resolve()
-        ):
+        root = Path(_git(folder, "rev-parse", "--show-toplevel"))
+        if root.resolve() != folder.parents[1].resolve():
             return None
         commit = _git(folder, "rev-parse", "HEAD")
         return commit + ("+changes" if _git(folder, "status", "--porcelain", "-uno") else "")
