@@ -123,12 +123,6 @@ def _commands() -> dict[str, str]:
     return texts
 
 
-def _family(name: str) -> str:
-    """Returns the key of TITLES that a name begins with, or the letters that it begins with."""
-    first = name.split("_")[0]
-    return first if first in TITLES else re.match("[a-z]+", name)[0]
-
-
 def _natural(name: str) -> list[tuple[int, str]]:
     """Sorts 5 before 13."""
     return [(int(part or 0), text) for part, text in re.findall(r"(\d*)(\D*)", name)]

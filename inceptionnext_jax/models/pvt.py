@@ -218,9 +218,9 @@ def _register(name: str, depths: tuple[int, ...], top1: float, **info: Any) -> N
         stage_depths=depths,
         feature_strides=PYRAMID,
         family=_FAMILY,
-        crop_pct=0.9,
+        crop_pct=0.875,
         top1=top1,
-        hub_id=f"Zetatech/pvt-{name}-224",
+        hub_id=f"Xrenya/pvt-{name}-224",
         licence="apache-2.0",
         **info,
     )
