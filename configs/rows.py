@@ -9,7 +9,16 @@ from configs.default import UnknownVariantError
 
 ROOT = Path(__file__).parent.parent
 # Files and folders that the config files are made of, and configs that are no published row.
-_PARTS = {"__init__", "default", "recipe", "recipe_1x", "rows", "tasks"}
+_PARTS = {
+    "__init__",
+    "default",
+    "recipe",
+    "recipe_1x",
+    "recipe_finetune",
+    "recipe_fpn",
+    "rows",
+    "tasks",
+}
 _NOT_PUBLISHED = ("coco_json", "digits", "finetune", "pairs")
 
 

@@ -7,7 +7,7 @@ ImageNet-22K, `:22k_224` and `:22k_384` fine-tune from there (reported 85.8 % an
 """
 
 from configs import default
-from configs.convnext import recipe
+from configs.convnext import recipe, recipe_finetune
 
 
 def get_config(arg=""):
@@ -19,14 +19,14 @@ def get_config(arg=""):
 
 def finetune(config):
     """From this row's own weights: --config.init_from=/ckpt:params."""
-    recipe.finetune(config, drop_path_rate=0.8)
+    recipe_finetune.finetune(config, drop_path_rate=0.8)
 
 
 def finetune_22k_224(config):
     """From weights of ImageNet-22K: --config.init_from=/ckpt_22k:params."""
-    recipe.finetune(config, drop_path_rate=0.2, layer_decay=0.8, image_size=224)
+    recipe_finetune.finetune(config, drop_path_rate=0.2, layer_decay=0.8, image_size=224)
 
 
 def finetune_22k_384(config):
     """From weights of ImageNet-22K: --config.init_from=/ckpt_22k:params."""
-    recipe.finetune(config, drop_path_rate=0.2, layer_decay=0.8)
+    recipe_finetune.finetune(config, drop_path_rate=0.2, layer_decay=0.8)

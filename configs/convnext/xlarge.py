@@ -10,7 +10,7 @@ No row of ImageNet-1K alone is published: without a variant, this is `:22k`.
 """
 
 from configs import default
-from configs.convnext import recipe
+from configs.convnext import recipe, recipe_finetune
 
 
 def get_config(arg=""):
@@ -36,6 +36,6 @@ def finetune_384(config):
 
 
 def _finetune(config, image_size):
-    recipe.finetune(config, drop_path_rate=0.4, layer_decay=0.8, image_size=image_size)
+    recipe_finetune.finetune(config, drop_path_rate=0.4, layer_decay=0.8, image_size=image_size)
     config.ema_decay = 0.9999
     config.checkpoint.best_metric = "eval_ema/top1"

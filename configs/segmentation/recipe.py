@@ -1,4 +1,4 @@
-"""Recipes of ADE20K, shared by the rows of segmentation.
+"""Recipes of UperNet on ADE20K, and the variants of every row; `recipe_fpn` has Semantic FPN's.
 
 These are the configs that the papers name, for mmsegmentation 0.x; docs/reproducing.md lists what
 differs here. Training starts from a classifier's weights (--config.init_from).
@@ -36,32 +36,6 @@ def from_22k(config: ConfigDict) -> None:
     """From weights of ImageNet-22K: crops and windows of 640 pixels."""
     config.data.image_size = 640
     config.data.resize = (2560, 640)
-
-
-def pvt(backbone: str, drop_path_rate: float = 0.0) -> ConfigDict:
-    """Semantic FPN by PVT's and PoolFormer's configs: 40,000 steps of 32 crops of 512 pixels."""
-    config = segmentation.get_config()
-    config.model.name = f"semantic_fpn_{backbone}"
-    config.model.drop_path_rate = drop_path_rate
-    config.batch_size = config.optim.lr_batch_size = 32
-    config.total_steps = 40_000
-    config.optim.lr = 2e-4
-    config.optim.weight_decay = 1e-4
-    config.schedule.power = 0.9
-    config.schedule.warmup_steps = 0
-    config.eval.method = "whole"
-    config.eval.multiple = 32
-    config.eval.every_steps = config.checkpoint.every_steps = 4000
-    return config
-
-
-def pvt_resnet(backbone: str) -> ConfigDict:
-    """Semantic FPN by PVT's config for ResNets: the same with SGD."""
-    config = pvt(backbone)
-    config.optim.name = "sgd"
-    config.optim.lr = 0.02
-    config.optim.weight_decay = 5e-4
-    return config
 
 
 def several_views(config: ConfigDict) -> None:

@@ -8,8 +8,8 @@ The paper follows PVT's and PoolFormer's configs, which evaluate one view; the r
 is the supplement's (Table 2).
 """
 
-from configs.segmentation import recipe
+from configs.segmentation import recipe, recipe_fpn
 
 
 def get_config(arg=""):
-    return recipe.finish(recipe.pvt("inceptionnext_base", drop_path_rate=0.2), arg)
+    return recipe.finish(recipe_fpn.pvt("inceptionnext_base", drop_path_rate=0.2), arg)

@@ -7,8 +7,8 @@ r"""Semantic FPN with PoolFormer-M36 on ADE20K. Reported: 42.4 % mIoU, 60 M, 68 
 The row of InceptionNeXt's Table 6; the authors' config has no drop path.
 """
 
-from configs.segmentation import recipe
+from configs.segmentation import recipe, recipe_fpn
 
 
 def get_config(arg=""):
-    return recipe.finish(recipe.pvt("poolformer_m36"), arg)
+    return recipe.finish(recipe_fpn.pvt("poolformer_m36"), arg)

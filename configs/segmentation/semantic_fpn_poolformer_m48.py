@@ -7,8 +7,8 @@ r"""Semantic FPN with PoolFormer-M48 on ADE20K. Reported: 42.7 % mIoU, 77 M, 82 
 The row of InceptionNeXt's Table 6; the authors' config has no drop path.
 """
 
-from configs.segmentation import recipe
+from configs.segmentation import recipe, recipe_fpn
 
 
 def get_config(arg=""):
-    return recipe.finish(recipe.pvt("poolformer_m48"), arg)
+    return recipe.finish(recipe_fpn.pvt("poolformer_m48"), arg)

@@ -7,8 +7,8 @@ r"""Semantic FPN with PoolFormer-S24 on ADE20K. Reported: 40.3 % mIoU, 23 M, 39 
 The row of InceptionNeXt's Table 6; the authors' config has no drop path.
 """
 
-from configs.segmentation import recipe
+from configs.segmentation import recipe, recipe_fpn
 
 
 def get_config(arg=""):
-    return recipe.finish(recipe.pvt("poolformer_s24"), arg)
+    return recipe.finish(recipe_fpn.pvt("poolformer_s24"), arg)

@@ -7,8 +7,8 @@ r"""Semantic FPN with PoolFormer-S36 on ADE20K. Reported: 42.0 % mIoU, 35 M, 48 
 The row of InceptionNeXt's Table 6; the authors' config has no drop path.
 """
 
-from configs.segmentation import recipe
+from configs.segmentation import recipe, recipe_fpn
 
 
 def get_config(arg=""):
-    return recipe.finish(recipe.pvt("poolformer_s36"), arg)
+    return recipe.finish(recipe_fpn.pvt("poolformer_s36"), arg)

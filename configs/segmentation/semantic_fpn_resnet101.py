@@ -7,8 +7,8 @@ r"""Semantic FPN with ResNet-101 on ADE20K. Reported: 38.8 % mIoU, 48 M, 65 G MA
 The row of InceptionNeXt's Table 6, by PVT's config for ResNets, which trains them with SGD.
 """
 
-from configs.segmentation import recipe
+from configs.segmentation import recipe, recipe_fpn
 
 
 def get_config(arg=""):
-    return recipe.finish(recipe.pvt_resnet("resnet101"), arg)
+    return recipe.finish(recipe_fpn.pvt_resnet("resnet101"), arg)
