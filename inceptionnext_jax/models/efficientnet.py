@@ -14,7 +14,7 @@ import jax
 from flax import linen as nn
 
 from inceptionnext_jax.models.family import Family
-from inceptionnext_jax.models.folding import fold_conv_norms, require_statistics
+from inceptionnext_jax.models.folding import without_norms
 from inceptionnext_jax.models.layers.conv_norm import ConvNorm
 from inceptionnext_jax.models.layers.drop import DropNoise, drop_path
 from inceptionnext_jax.models.layers.heads import PlainHead
@@ -121,10 +121,7 @@ class EfficientNet(ResidualNetwork):
         """
         if self.is_deployed:
             return self, dict(variables)
-        require_statistics(variables)
-        params = fold_conv_norms(variables["params"], variables["batch_stats"], _EPSILON)
-        rest = {name: tree for name, tree in variables.items() if name != "batch_stats"}
-        return self.clone(is_deployed=True), {**rest, "params": params}
+        return self.clone(is_deployed=True), without_norms(variables, _EPSILON)
 
 
 class InvertedBottleneck(nn.Module):

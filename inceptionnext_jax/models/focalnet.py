@@ -15,11 +15,11 @@ from jax.typing import DTypeLike
 
 from inceptionnext_jax.models.family import Family
 from inceptionnext_jax.models.layer_ids import with_last_block
-from inceptionnext_jax.models.layers.conv import patch_conv
 from inceptionnext_jax.models.layers.heads import PlainHead
 from inceptionnext_jax.models.layers.linear import dense, param_dtype
 from inceptionnext_jax.models.layers.norm import LayerNorm
 from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_drop_index
+from inceptionnext_jax.models.metanext import Stem
 from inceptionnext_jax.models.names import CONV, LAYER_NORM, LINEAR, POINTWISE, Rule
 from inceptionnext_jax.models.network import ResidualNetwork
 from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
@@ -41,7 +41,9 @@ class FocalNet(ResidualNetwork):
     depthwise_impl: str = "auto"
 
     def setup(self) -> None:
-        self.stem = Patches(self.stage_dims[0], 4, self.dtype)
+        norm = functools.partial(_NORM, dtype=self.dtype)
+        patches = functools.partial(Stem, norm=norm, dtype=self.dtype)
+        self.stem = patches(self.stage_dims[0], 4)
         block = functools.partial(
             MetaFormerBlock,
             mixer=functools.partial(FocalModulation, impl=self.depthwise_impl),
@@ -50,7 +52,7 @@ class FocalNet(ResidualNetwork):
             dtype=self.dtype,
         )
         downsamples: list[Callable[..., nn.Module] | None] = [
-            functools.partial(Patches, dim, 2, self.dtype) for dim in self.stage_dims
+            functools.partial(patches, dim, 2) for dim in self.stage_dims
         ]
         self.stages = self.make_stages(
             [[block] * depth for depth in self.stage_depths], [None, *downsamples[1:]]
@@ -63,20 +65,6 @@ class FocalNet(ResidualNetwork):
             dtype=self.dtype,
             name="head",
         )
-
-
-class Patches(nn.Module):
-    """A convolution over patches, which are cut off at the border, and LayerNorm."""
-
-    dim: int
-    size: int
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Maps x: [B, H, W, C] to [B, H // size, W // size, dim]."""
-        x = patch_conv(self.dim, self.size, self.dtype, "conv")(x)
-        return _NORM(dtype=self.dtype, name="norm")(x)
 
 
 class FocalModulation(nn.Module):

@@ -71,6 +71,18 @@ def merge(layer: Mapping[str, Any], product: Mapping[str, Any]) -> dict[str, np.
     return {"kernel": np.asarray(layer["kernel"]) @ kernel, "bias": bias}
 
 
+def without_norms(variables: Mapping[str, Any], epsilon: float = 1e-5) -> dict[str, Any]:
+    """Returns a network's variables with every `ConvNorm` folded, without running statistics.
+
+    epsilon: That of the BatchNorms.
+    Raises UserError if the running statistics are missing.
+    """
+    require_statistics(variables)
+    params = fold_conv_norms(variables["params"], variables["batch_stats"], epsilon)
+    rest = {name: tree for name, tree in variables.items() if name != "batch_stats"}
+    return {**rest, "params": params}
+
+
 def fold_conv_norms(
     params: Mapping[str, Any], stats: Mapping[str, Any], epsilon: float = 1e-5
 ) -> dict[str, Any]:

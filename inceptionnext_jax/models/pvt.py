@@ -6,7 +6,7 @@ the authors leave it out. Every stage has position embeddings.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,19 +14,15 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jax.typing import DTypeLike
 
-from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.family import Family
 from inceptionnext_jax.models.layer_ids import with_last_block
 from inceptionnext_jax.models.layers.conv import patch_conv
-from inceptionnext_jax.models.layers.drop import DropNoise, drop_path
 from inceptionnext_jax.models.layers.linear import dense, param_dtype
 from inceptionnext_jax.models.layers.norm import LayerNorm
-from inceptionnext_jax.models.metaformer import head_drop_index
-from inceptionnext_jax.models.metanext import Mlp
+from inceptionnext_jax.models.metaformer import MetaFormerBlock
 from inceptionnext_jax.models.names import CONV, LAYER_NORM, LINEAR, Leaf, Rule
-from inceptionnext_jax.models.network import ResidualNetwork
 from inceptionnext_jax.models.registry import PYRAMID, ModelInfo, register_model
-from inceptionnext_jax.models.vit import ClassTokenHead
+from inceptionnext_jax.models.vit import ClassTokenNetwork
 
 _HEAD_DIM = 64
 _DIMS = (64, 128, 320, 512)
@@ -36,7 +32,7 @@ _NATIVE = 224  # pixels
 _NORM = functools.partial(LayerNorm, epsilon=1e-6)
 
 
-class PyramidVisionTransformer(ResidualNetwork):
+class PyramidVisionTransformer(ClassTokenNetwork):
     """Four stages, each of patches, position embeddings and blocks; LayerNorm; a classifier."""
 
     @property
@@ -52,18 +48,20 @@ class PyramidVisionTransformer(ResidualNetwork):
             for i, dim in enumerate(_DIMS)
         ]
         blocks = [
-            [functools.partial(Block, ratio, reduction, self.dtype)] * depth
+            [
+                functools.partial(
+                    MetaFormerBlock,
+                    mixer=functools.partial(ReducedAttention, reduction),
+                    norm=_NORM,
+                    mlp_ratio=ratio,
+                    dtype=self.dtype,
+                )
+            ]
+            * depth
             for depth, ratio, reduction in zip(self.stage_depths, _RATIOS, _REDUCTIONS, strict=True)
         ]
         self.stages = self.make_stages(blocks, [None, *downsamples[1:]])
-        self.classifier = ClassTokenHead(
-            self.num_classes,
-            self.dropout_rate,
-            head_drop_index(tuple(self.stage_depths)),
-            norm=_NORM,
-            dtype=self.dtype,
-            name="head",
-        )
+        self.classifier = self.class_token_head(_NORM)
 
     def features(
         self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
@@ -72,20 +70,6 @@ class PyramidVisionTransformer(ResidualNetwork):
         B, H, W, _ = x.shape
         *maps, tokens = super().features(x, train, positions)
         return (*maps, tokens[:, 1:].reshape(B, H // 32, W // 32, _DIMS[-1]))
-
-    @staticmethod
-    def explained_layer(paths: Sequence[str]) -> str:
-        """Returns the norm before the last attention, as in ViT."""
-        return [path for path in paths if path.endswith("/norm1")][-1]
-
-    def classify(
-        self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
-    ) -> jax.Array:
-        """Raises UserError: the classifier needs the class token, which is not part of the map."""
-        raise UserError(
-            "PVT classifies its class token, which is not part of its feature maps; call the "
-            "model on images instead"
-        )
 
 
 class Patches(nn.Module):
@@ -124,37 +108,6 @@ class Patches(nn.Module):
         first = self.param("cls_token", normal, (1, 1, C), wide) + table[:, :1]
         first = jnp.broadcast_to(first, (B, 1, C)).astype(self.dtype)
         return jnp.concatenate([first, x.reshape(B, h * w, C)], axis=1)[:, :, None]
-
-
-class Block(nn.Module):
-    """x + Attention(Norm(x)), then x + MLP(Norm(x)), each with its own drop path.
-
-    Attributes:
-      mlp_ratio: Hidden channels of the MLP over C.
-      reduction: Side of the patches that keys and values are taken of.
-      dtype: Compute type.
-    """
-
-    mlp_ratio: int
-    reduction: int
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        noise: DropNoise | None,
-        rate: float | jax.Array,
-        block_index: int,
-        train: bool = False,
-    ) -> jax.Array:
-        """Maps x: [B, H, W, C] to the same shape; arguments are those of `metanext.Block`."""
-        mixer = ReducedAttention(self.reduction, self.dtype, name="attn")
-        mlp = Mlp(self.mlp_ratio * x.shape[-1], self.dtype, name="mlp")
-        for i, layer in enumerate((mixer, mlp)):
-            y = layer(_NORM(dtype=self.dtype, name=f"norm{i + 1}")(x))
-            x = x + (y if noise is None else drop_path(y, noise, 2 * block_index + i, rate))
-        return x
 
 
 class ReducedAttention(nn.Module):

@@ -16,7 +16,7 @@ from jax import numpy as jnp
 from jax.typing import DTypeLike
 
 from inceptionnext_jax.models.family import Family
-from inceptionnext_jax.models.folding import fold_conv_norms, require_statistics
+from inceptionnext_jax.models.folding import without_norms
 from inceptionnext_jax.models.layers.conv_norm import ConvNorm
 from inceptionnext_jax.models.layers.drop import DropNoise, drop_path
 from inceptionnext_jax.models.layers.heads import PlainHead
@@ -94,13 +94,9 @@ class ResNet(ResidualNetwork):
         Raises:
           UserError: The running statistics are missing.
         """
-        if self.is_deployed:
-            return self, dict(variables)
-        if self.norm == "batch":
-            require_statistics(variables)
-        params = fold_conv_norms(variables["params"], variables.get("batch_stats", {}))
-        rest = {name: tree for name, tree in variables.items() if name != "batch_stats"}
-        return self.clone(is_deployed=True), {**rest, "params": params}
+        if self.is_deployed or self.norm != "batch":  # a LayerNorm cannot be folded
+            return self.clone(is_deployed=True), dict(variables)
+        return self.clone(is_deployed=True), without_norms(variables)
 
 
 class Stem(nn.Module):
@@ -251,8 +247,7 @@ _register(
 )
 _register("resnet101", (3, 4, 23, 3), top1=0.813)
 _register("resnet152", (3, 8, 36, 3), top1=0.818)
-# The paper's first version has this depth and the stride on the first 1×1; nobody has published
-# weights of this one.
+# timm has no weights of it.
 _register("resnet200", (3, 24, 36, 3), weights="")
 # Widths of 4 channels for each group of the first stage.
 _register(

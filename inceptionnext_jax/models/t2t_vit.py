@@ -21,11 +21,11 @@ from inceptionnext_jax.models.layer_ids import with_last_block
 from inceptionnext_jax.models.layers.linear import dense, param_dtype
 from inceptionnext_jax.models.layers.norm import LayerNorm
 from inceptionnext_jax.models.layers.token_mixers import Attention
-from inceptionnext_jax.models.metaformer import MetaFormerBlock, head_drop_index
+from inceptionnext_jax.models.metaformer import MetaFormerBlock
 from inceptionnext_jax.models.metanext import Mlp
 from inceptionnext_jax.models.names import LAYER_NORM, LINEAR, Leaf, Rule
 from inceptionnext_jax.models.registry import ModelInfo, register_model
-from inceptionnext_jax.models.vit import ClassTokenHead, VisionTransformer, resized_positions
+from inceptionnext_jax.models.vit import VisionTransformer, resized_positions, with_class_token
 
 _NORM = functools.partial(LayerNorm, epsilon=1e-5)
 _TOKEN_DIM = 64
@@ -45,14 +45,7 @@ class T2TViT(VisionTransformer):
             dtype=self.dtype,
         )
         self.stages = self.make_stages([[block] * depth for depth in self.stage_depths])
-        self.classifier = ClassTokenHead(
-            self.num_classes,
-            self.dropout_rate,
-            head_drop_index(tuple(self.stage_depths)),
-            norm=_NORM,
-            dtype=self.dtype,
-            name="head",
-        )
+        self.classifier = self.class_token_head(_NORM)
 
 
 class TokensToTokens(nn.Module):
@@ -75,12 +68,11 @@ class TokensToTokens(nn.Module):
         x = dense(self.dim, self.dtype, "project")(_split(x, 3, 2))
         B, h, w, C = x.shape
         token = self.param("cls_token", nn.initializers.normal(0.02), (1, 1, C), wide)
-        first = jnp.broadcast_to(token, (B, 1, C)).astype(self.dtype)
         positions = self.variable(
             "batch_stats", "pos_embed", lambda: jnp.asarray(_sinusoids(1 + self.grid**2, C), wide)
         )
-        table = resized_positions(positions.value, self.grid, (h, w)).astype(self.dtype)
-        return (jnp.concatenate([first, x.reshape(B, h * w, C)], axis=1) + table)[:, :, None]
+        table = resized_positions(positions.value, self.grid, (h, w))
+        return with_class_token(x.reshape(B, h * w, C), token, table)
 
 
 class Performer(nn.Module):

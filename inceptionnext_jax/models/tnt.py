@@ -23,7 +23,7 @@ from inceptionnext_jax.models.layers.norm import LayerNorm
 from inceptionnext_jax.models.metanext import Mlp
 from inceptionnext_jax.models.names import CONV, LAYER_NORM, LINEAR, Leaf, Rule
 from inceptionnext_jax.models.registry import ModelInfo, register_model
-from inceptionnext_jax.models.vit import ClassTokenHead, VisionTransformer, resized_positions
+from inceptionnext_jax.models.vit import VisionTransformer, resized_positions, with_class_token
 
 _NORM = functools.partial(LayerNorm, epsilon=1e-5)
 _SIDE = 4  # "pixels" per row and column of a patch, of 4×4 pixels each
@@ -47,14 +47,7 @@ class TransformerInTransformer(VisionTransformer):
         self.stem = Stem(self.dim, self.inner_dim, self.grid, self.dtype)
         block = functools.partial(Block, self.dtype)
         self.stages = self.make_stages([[block] * depth for depth in self.stage_depths])
-        self.classifier = ClassTokenHead(
-            self.num_classes,
-            self.dropout_rate,
-            _DROPS * sum(self.stage_depths),
-            norm=_NORM,
-            dtype=self.dtype,
-            name="head",
-        )
+        self.classifier = self.class_token_head(_NORM, _DROPS * sum(self.stage_depths))
 
     def _stage_outputs(
         self, x: jax.Array, train: bool, noise: DropNoise | None
@@ -94,10 +87,7 @@ class Stem(nn.Module):
         y = _NORM(dtype=self.dtype, name="norm2")(dense(C, self.dtype, "proj")(y))
         token = self.param("cls_token", normal, (1, 1, C), wide)
         table = self.param("patch_pos", normal, (1, 1 + self.grid**2, C), wide)
-        table = resized_positions(table, self.grid, (h, w))
-        first = jnp.broadcast_to(token, (B, 1, C)).astype(self.dtype)
-        y = jnp.concatenate([first, y], axis=1) + table.astype(self.dtype)
-        return x, y[:, :, None]
+        return x, with_class_token(y, token, resized_positions(table, self.grid, (h, w)))
 
 
 class Block(nn.Module):

@@ -5,7 +5,7 @@ distillation token is left out, as in the tables that these networks reproduce.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -31,7 +31,44 @@ from inceptionnext_jax.models.reported import Report
 _PATCH = 16
 
 
-class VisionTransformer(ResidualNetwork):
+class ClassTokenNetwork(ResidualNetwork):
+    """A network that classifies its class token, which is not part of its feature maps."""
+
+    @nn.nowrap
+    def class_token_head(
+        self, norm: Callable[..., nn.Module], drop_index: int | None = None
+    ) -> nn.Module:
+        """Makes the classifier; its dropout follows the two masks of each block by default."""
+        if drop_index is None:
+            drop_index = head_drop_index(tuple(self.stage_depths))
+        return ClassTokenHead(
+            self.num_classes,
+            self.dropout_rate,
+            drop_index,
+            norm=norm,
+            dtype=self.dtype,
+            name="head",
+        )
+
+    @staticmethod
+    def explained_layer(paths: Sequence[str]) -> str:
+        """Returns the norm before the last attention, where the class token last sees the patches.
+
+        The classifier sees the class token alone, which is not part of the map.
+        """
+        return [path for path in paths if path.endswith("/norm1")][-1]
+
+    def classify(
+        self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
+    ) -> jax.Array:
+        """Raises UserError: the classifier needs the class token, which is not part of the map."""
+        raise UserError(
+            "a vision transformer classifies its class token, which is not part of its feature "
+            "map; call the model on images instead"
+        )
+
+
+class VisionTransformer(ClassTokenNetwork):
     """Patches with position embeddings, blocks of attention, LayerNorm, a linear classifier.
 
     Position embeddings are resized for images of another size than the native one.
@@ -55,14 +92,7 @@ class VisionTransformer(ResidualNetwork):
         self.stem: nn.Module = Tokens(self.dim, self.grid, self.dtype)
         block = functools.partial(MetaFormerBlock, mixer=Attention, norm=norm, dtype=self.dtype)
         self.stages = self.make_stages([[block] * depth for depth in self.stage_depths])
-        self.classifier = ClassTokenHead(
-            self.num_classes,
-            self.dropout_rate,
-            head_drop_index(tuple(self.stage_depths)),
-            norm=norm,
-            dtype=self.dtype,
-            name="head",
-        )
+        self.classifier = self.class_token_head(norm)
 
     def features(
         self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
@@ -71,23 +101,6 @@ class VisionTransformer(ResidualNetwork):
         B, H, W, _ = x.shape
         (tokens,) = super().features(x, train, positions)
         return (tokens[:, 1:].reshape(B, H // _PATCH, W // _PATCH, self.dim),)
-
-    @staticmethod
-    def explained_layer(paths: Sequence[str]) -> str:
-        """Returns the norm before the last attention, where the class token last sees the patches.
-
-        The classifier sees the class token alone, which is not part of the map.
-        """
-        return [path for path in paths if path.endswith("/norm1")][-1]
-
-    def classify(
-        self, x: jax.Array, train: bool = False, positions: jax.Array | None = None
-    ) -> jax.Array:
-        """Raises UserError: the classifier needs the class token, which is not part of the map."""
-        raise UserError(
-            "a vision transformer classifies its class token, which is not part of its feature "
-            "map; call the model on images instead"
-        )
 
 
 class Tokens(nn.Module):
@@ -109,10 +122,24 @@ class Tokens(nn.Module):
         token = self.param("cls_token", nn.initializers.normal(1e-6), (1, 1, C), wide)
         normal = nn.initializers.normal(0.02)
         table = self.param("pos_embed", normal, (1, 1 + self.grid**2, C), wide)
-        table = resized_positions(table, self.grid, (h, w))
-        first = jnp.broadcast_to(token, (B, 1, C)).astype(self.dtype)
-        x = jnp.concatenate([first, x.reshape(B, h * w, C)], axis=1) + table.astype(self.dtype)
-        return x[:, :, None]
+        return with_class_token(
+            x.reshape(B, h * w, C), token, resized_positions(table, self.grid, (h, w))
+        )
+
+
+def with_class_token(x: jax.Array, token: jax.Array, table: jax.Array) -> jax.Array:
+    """Puts a class token before others and adds position embeddings, in the type of the tokens.
+
+    Args:
+      x: [B, N, C].
+      token: [1, 1, C].
+      table: [1, 1 + N, C].
+
+    Returns:
+      [B, 1 + N, 1, C].
+    """
+    first = jnp.broadcast_to(token, (x.shape[0], 1, x.shape[-1])).astype(x.dtype)
+    return (jnp.concatenate([first, x], axis=1) + table.astype(x.dtype))[:, :, None]
 
 
 def resized_positions(table: jax.Array, grid: int, size: tuple[int, int]) -> jax.Array:

@@ -4,7 +4,6 @@ The restatement has the names of the code of the paper's submission.
 """
 
 import jax
-import numpy as np
 import pytest
 
 from inceptionnext_jax import create_model, list_models, model_info
@@ -123,7 +122,7 @@ def restated(step, depths, num_classes=5):
     return randomise(Net())
 
 
-@pytest.mark.parametrize("step", [5, 6, 9, 12])
+@pytest.mark.parametrize("step", range(3, 13))
 def test_logits_equal_a_restatement_and_those_of_the_deployed_form(step):
     name, depths, x = NAMES[step], (1, 2, 1, 1), images((2, 67, 90, 3))
     oracle = restated(step, depths)
@@ -134,12 +133,3 @@ def test_logits_equal_a_restatement_and_those_of_the_deployed_form(step):
     for network, arrays in ((model, variables), deploy(model, variables)):
         run = jax.jit(lambda v, network=network: network.apply(v, x), compiler_options=QUICKLY)
         assert relative_error(run(arrays), expected) < 1e-5
-
-
-@pytest.mark.parametrize("step", [3, 4, 7, 8, 10, 11])
-def test_parameters_are_those_of_a_restatement(step):
-    name, depths = NAMES[step], (1, 2, 1, 1)
-    oracle = restated(step, depths)
-    variables = from_torch(name, state(oracle), stage_depths=depths)
-    assert_identical(to_torch(name, variables, stage_depths=depths), state(oracle))
-    assert np.isfinite(variables["params"]["head"]["fc"]["kernel"]).all()
