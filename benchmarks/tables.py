@@ -2,10 +2,10 @@
 
 python -m benchmarks.tables [TABLE …]
 
-`tables.csv` holds the rows as printed. Parameters and multiply-accumulates in parentheses are this
-code's, in the papers' convention: with attention's products. "Measured" are images per second of
-this code in the records of benchmarks/results, the highest of a network at this size and mode in
-float32, with the device and batch; "not run" where there is none.
+`tables.csv` holds the rows as printed. Columns "(ours)" are this code's parameters and
+multiply-accumulates, with attention's products. "Measured" are images per second of this code in
+the records of benchmarks/results, the highest of a network at this size and mode in float32, with
+the device and batch; "not run" where there is none.
 """
 
 import argparse

@@ -18,7 +18,7 @@ from inceptionnext_jax.data.paths import (
 )
 from inceptionnext_jax.errors import UserError, suggestion
 
-_LAYOUT = "expected DIR/train/<class>/*.JPEG and DIR/val/<class>/*.JPEG"
+_LAYOUT = "expected DIR/train/<class>/*.JPEG and, to evaluate, DIR/val/<class>/*.JPEG"
 
 
 @dataclass(frozen=True)
