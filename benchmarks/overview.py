@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from PIL import Image
 
-from benchmarks.report import DOCS, RESULTS, Record, latest
+from benchmarks.records import RESULTS, Record, latest
+from benchmarks.report import DOCS
 from inceptionnext_jax.explain.fonts import FAINT, INK, PAPER
 
 FIGURE, HEAT_MAPS = DOCS / "overview.png", DOCS / "pointing_game.png"

@@ -5,9 +5,7 @@ python -m benchmarks.report
 Replaces the text between the markers in the document; the rest is written by hand.
 """
 
-import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +13,16 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 
 import inceptionnext_jax as inx
+from benchmarks.records import Record, latest
 
 ROOT = Path(__file__).parent.parent
-RESULTS, DOCS = ROOT / "benchmarks" / "results", ROOT / "docs"
+DOCS = ROOT / "docs"
 FAMILIES = {
     "inceptionnext": ("InceptionNeXt", "C0", "o"),
     "convnext": ("ConvNeXt", "C1", "s"),
     "vanillanet": ("VanillaNet", "C2", "D"),
     "": ("others", "C7", "^"),
 }
-Record = dict[str, Any]
 
 
 def main() -> None:
@@ -42,23 +40,6 @@ def main() -> None:
     draw_ratios(records, DOCS / "performance_ratios.png")
     draw_accuracy(list(latest("figure", "infer")), DOCS / "performance_accuracy.png")
     draw_roofline([*records, *latest("figure")], DOCS / "performance_roofline.png")
-
-
-def latest(*suites: str) -> Iterable[Record]:
-    """Yields the last record of each comparison in the given suites, on any device."""
-    for suite in suites:
-        for file in sorted(RESULTS.glob(f"*/{suite}.jsonl")):
-            found = {}
-            for line in file.read_text(encoding="utf-8").splitlines():
-                record = json.loads(line)
-                case = {**record.get("case", {}), "core": None}  # compare across cores
-                key = (json.dumps(case, sort_keys=True), record.get("clock"))
-                # A later run of only some peers must not hide the others.
-                if key in found:
-                    record["peers"] = found[key]["peers"] | record["peers"]
-                    record["ratios"] = found[key]["ratios"] | record["ratios"]
-                found[key] = record
-            yield from found.values()
 
 
 def sections() -> dict[str, str]:

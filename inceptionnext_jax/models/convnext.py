@@ -175,13 +175,22 @@ FAMILY = Family(
 _ATTO = dataclasses.replace(FAMILY, namings=(_CONVOLUTIONAL, _LINEAR, _AUTHORS), official=2)
 
 _RELEASE = "https://dl.fbaipublicfiles.com/convnext"
-_PAPER = "reported by the paper"
+
+
+def _others(size: str, own: float, *of_22k: float) -> tuple[Report, ...]:
+    """Returns the paper's other accuracies: at 384 pixels, and of ImageNet-22K at 224 and 384."""
+    source, file = "reported by the paper of ConvNeXt", f"{_RELEASE}/convnext_{size}"
+    reports = [Report(own, source, f"at 384 pixels: {file}_1k_384.pth")]
+    for top1, pixels in zip(of_22k, (224, 384), strict=True):
+        weights = f"ImageNet-22K first, at {pixels} pixels: {file}_22k_1k_{pixels}.pth"
+        reports.append(Report(top1, source, weights))
+    return tuple(reports)
 
 
 def _register(name: str, depths: tuple[int, ...], dims: tuple[int, ...], **info: Any) -> None:
     published: dict[str, Any] = {
         "family": FAMILY,
-        "top1_source": _PAPER,
+        "top1_source": "reported by the paper",
         "licence": "mit",
     }
     about = ModelInfo(
@@ -227,11 +236,7 @@ _register(
     (3, 3, 27, 3),
     (128, 256, 512, 1024),
     top1=0.838,
-    other_reports=(
-        Report(0.851, _PAPER, "at 384 pixels"),
-        Report(0.858, _PAPER, "ImageNet-22K first"),
-        Report(0.868, _PAPER, "ImageNet-22K first, at 384 pixels"),
-    ),
+    other_reports=_others("base", 0.851, 0.858, 0.868),
     weights_url=f"{_RELEASE}/convnext_base_1k_224_ema.pth",
     hub_id="timm/convnext_base.fb_in1k",
 )
@@ -240,11 +245,7 @@ _register(
     (3, 3, 27, 3),
     (192, 384, 768, 1536),
     top1=0.843,
-    other_reports=(
-        Report(0.855, _PAPER, "at 384 pixels"),
-        Report(0.866, _PAPER, "ImageNet-22K first"),
-        Report(0.875, _PAPER, "ImageNet-22K first, at 384 pixels"),
-    ),
+    other_reports=_others("large", 0.855, 0.866, 0.875),
     weights_url=f"{_RELEASE}/convnext_large_1k_224_ema.pth",
     hub_id="timm/convnext_large.fb_in1k",
 )
@@ -254,7 +255,13 @@ _register(
     (256, 512, 1024, 2048),
     top1=0.870,
     top1_source="reported by the paper after pre-training on ImageNet-22K",
-    other_reports=(Report(0.878, _PAPER, "ImageNet-22K first, at 384 pixels"),),
+    other_reports=(
+        Report(
+            0.878,
+            "reported by the paper of ConvNeXt",
+            f"ImageNet-22K first, at 384 pixels: {_RELEASE}/convnext_xlarge_22k_1k_384_ema.pth",
+        ),
+    ),
     weights_url=f"{_RELEASE}/convnext_xlarge_22k_1k_224_ema.pth",
     hub_id="timm/convnext_xlarge.fb_in22k_ft_in1k",
 )

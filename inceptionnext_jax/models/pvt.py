@@ -171,7 +171,6 @@ def _register(name: str, depths: tuple[int, ...], top1: float, **info: Any) -> N
         stage_depths=depths,
         feature_strides=PYRAMID,
         family=_FAMILY,
-        crop_pct=0.875,
         top1=top1,
         hub_id=f"Xrenya/pvt-{name}-224",
         licence="apache-2.0",
@@ -180,6 +179,6 @@ def _register(name: str, depths: tuple[int, ...], top1: float, **info: Any) -> N
     register_model(about, PyramidVisionTransformer)
 
 
-_register("small", (3, 4, 6, 3), 0.798, top1_source="reported by the authors")
+_register("small", (3, 4, 6, 3), 0.798, top1_source="reported by the authors' repository")
 _register("medium", (3, 4, 18, 3), 0.812, top1_source="reported by the paper of InceptionNeXt")
-_register("large", (3, 8, 27, 3), 0.817, top1_source="reported by the authors")
+_register("large", (3, 8, 27, 3), 0.817, top1_source="reported by the authors' repository")

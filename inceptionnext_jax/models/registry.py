@@ -56,7 +56,8 @@ class ModelInfo:
       std: Channel standard deviations, on the same scale.
       top1: Reported accuracy on ImageNet-1K, a fraction; not measured here. None if there is none.
       top1_source: Its source.
-      other_reports: Accuracies that the papers report for the same network with other weights.
+      other_reports: Accuracies that the papers report for the same network with other weights, some
+        of them at another size.
       weights_url: The authors' file.
       hub_id: The Hugging Face repository.
       licence: Licence of the weights.

@@ -7,7 +7,7 @@ class Report(NamedTuple):
     """A reported accuracy of a network with certain weights; not measured here.
 
     Attributes:
-      top1: On ImageNet-1K at the model's own size, a fraction.
+      top1: On ImageNet-1K, a fraction; at the model's own size unless `weights` names another.
       source: Its source.
       weights: The weights that it belongs to.
     """

@@ -303,12 +303,12 @@ _DEEP = (2, 2, 18, 2)
 _BASE_22K = Report(
     0.852, _CONVNEXT, f"ImageNet-22K first: timm/swin_base_patch4_window7_224.{_FROM_22K}"
 )
-_register("swin_tiny", (2, 2, 6, 2), 96, top1=0.813, source=_TABLE)
-_register("swin_small", _DEEP, 96, top1=0.830, source=_TABLE)
-_register("swin_base", _DEEP, 128, top1=0.835, source=_CONVNEXT, others=(_BASE_22K,))
 _BASE_384_22K = Report(
     0.864, _CONVNEXT, f"ImageNet-22K first: timm/swin_base_patch4_window12_384.{_FROM_22K}"
 )
+_register("swin_tiny", (2, 2, 6, 2), 96, top1=0.813, source=_TABLE)
+_register("swin_small", _DEEP, 96, top1=0.830, source=_TABLE)
+_register("swin_base", _DEEP, 128, top1=0.835, source=_CONVNEXT, others=(_BASE_22K,))
 _register("swin_base_384", _DEEP, 128, size=384, top1=0.845, source=_TABLE, others=(_BASE_384_22K,))
 _register("swin_large", _DEEP, 192, weights=_FROM_22K, top1=0.863, source=_22K)
 _register("swin_large_384", _DEEP, 192, size=384, weights=_FROM_22K, top1=0.873, source=_22K)

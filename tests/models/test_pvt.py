@@ -39,6 +39,11 @@ def pair(transformers):
     return oracle, create_model("pvt_small", num_classes=5, stage_depths=DEPTHS), variables
 
 
+def test_evaluation_takes_the_authors_crop():
+    """github.com/whai362/PVT, classification/datasets.py: 224 of 256 pixels."""
+    assert {model_info(name).crop_pct for name in FULL} == {224 / 256}
+
+
 def test_logits_and_maps_equal_transformers(pair):
     import torch
 

@@ -120,13 +120,30 @@ def test_info_is_complete_and_frozen(name):
         info.top1 = 1.0
 
 
+# Of ConvNeXt's and InceptionNeXt's tables, beside those of `top1`.
+OTHER_REPORTS = {
+    "convnext_base": (0.851, 0.858, 0.868),
+    "convnext_large": (0.855, 0.866, 0.875),
+    "convnext_xlarge": (0.878,),
+    "resnet50": (0.784,),
+    "regnety_4g": (0.800,),
+    "regnety_8g": (0.817,),
+    "regnety_16g": (0.829,),
+    "roadmap_13_convnext_tiny": (0.820,),
+    "swin_base": (0.852,),
+    "swin_base_384": (0.864,),
+    "vit_base_384": (0.840,),
+}
+
+
 def test_second_reported_accuracies_name_source_and_weights(capsys):
     from inceptionnext_jax.__main__ import main
 
-    reports = [report for name in list_models() for report in model_info(name).other_reports]
-    assert len(reports) == 14
-    for report in reports:
-        assert report.source.startswith("reported by the paper")
+    found = {name: model_info(name).other_reports for name in list_models()}
+    accuracies = {name: tuple(report.top1 for report in found[name]) for name in found}
+    assert {name: values for name, values in accuracies.items() if values} == OTHER_REPORTS
+    for report in (report for reports in found.values() for report in reports):
+        assert report.source.startswith("reported by the paper of ")
         assert report.weights
     assert main(["models", "--details", "regnety_8g"]) == 0
     assert "81.7 % (RegNet's own, of pycls; reported by the paper of ConvNeXt)" in (
