@@ -10,7 +10,6 @@ in millions, multiply-accumulates in billions, accuracies in %, throughputs in i
 the network of `create_model`, or its note says why there is none.
 """
 
-import argparse
 import csv
 import functools
 from collections.abc import Iterable, Sequence
@@ -20,6 +19,7 @@ from typing import NamedTuple
 import inceptionnext_jax as inx
 from benchmarks.environment import cpu_model
 from benchmarks.records import Record, device, latest, speed
+from inceptionnext_jax.cli.parser import Parser
 from inceptionnext_jax.cli.table import print_table
 from inceptionnext_jax.errors import suggestion
 from inceptionnext_jax.models.macs import count_macs
@@ -165,22 +165,22 @@ def _cells(row: Row, records: Sequence[Record]) -> tuple[str, ...]:
         params = f"{params} ({counts[0] / 1e6:.2f})".strip()
         macs = f"{macs} ({counts[1] / 1e9:.{3 if counts[1] < 1e10 else 2}f})".strip()
     label = f"{row.row} ({row.note})" if row.note and row.model else row.row
+    reason = "not built yet" if row.model else row.note
+    network = row.model if row.is_known else f"none: {reason}"
     return (
-        label, row.model or f"none: {row.note}", row.pixels, params, macs, row.top1, row.train,
+        label, network, row.pixels, params, macs, row.top1, row.train,
         row.infer, *(_measured(row, mode, records) for mode in ("train", "infer")), row.source,
     )  # fmt: skip
 
 
 def _measured(row: Row, mode: str, records: Sequence[Record]) -> str:
     """Returns the speed of the largest batch that was measured, per device and dtype."""
-    if not row.model:
+    if not row.is_known:
         return ""
-    found: dict[tuple[str, str], Record] = {}
+    wanted, found = (row.model, row.size, mode), dict[tuple[str, str], Record]()
     for record in records:
         case = record["case"]
-        if not row.is_known or (case["model"], case["size"], case["mode"]) != (
-            row.model, row.size, mode,
-        ):  # fmt: skip
+        if (case["model"], case["size"], case["mode"]) != wanted:
             continue
         key = (device(record), case["dtype"])
         if key not in found or case["batch"] >= found[key]["case"]["batch"]:
@@ -209,7 +209,7 @@ def markdown() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.tables",
         description="Prints the papers' tables as printed, as counted here (in parentheses) and, "
         "where this machine has measured it (benchmarks/results), with its images/s.",

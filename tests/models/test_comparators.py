@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import linen
 
-from inceptionnext_jax import create_model
+from inceptionnext_jax import create_model, model_info
 from inceptionnext_jax.convert import from_torch, to_torch
 from inceptionnext_jax.errors import UserError
 from inceptionnext_jax.models.deploy import deploy
@@ -50,6 +50,22 @@ def test_logits_equal_timm(pair):
     name, oracle, model, variables = pair
     x = images((2, *SHALLOW[name][1], 3))
     assert relative_error(logits(model, variables, x), logits_of(oracle, x)) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TIMMS)
+def test_whole_networks_equal_timm_at_their_own_size_and_at_one_that_is_not_square(timm, name):
+    size, model = model_info(name).input_size, create_model(name, num_classes=5)
+    for shape in ((size, size), (size, size + 32)):
+        options = {"dynamic_img_size": True} if name.startswith(("deit", "vit")) else {}
+        if name.startswith("swin"):
+            options = {"img_size": shape}
+        if name == "tnt_small" and shape != (size, size):
+            continue  # timm's takes no other size
+        oracle = randomised(timm, TIMMS[name], num_classes=5, **options)
+        variables = from_torch(name, state(oracle))
+        x = images((1, *shape, 3))
+        assert relative_error(logits(model, variables, x), logits_of(oracle, x)) < 1e-5
 
 
 def test_vision_transformer_at_its_native_size_equals_timm(timm):
